@@ -1,0 +1,58 @@
+# Everything that is done with this repository. `make` alone lists it.
+# Settings: PYTHON is the interpreter to set up with (3.11 or newer), VENV where to.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+LOCKS := requirements.lock requirements-dev.lock
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
+
+.NOTPARALLEL:
+.PHONY: help setup run demo test unit lint format bench lock clean
+
+help: ## list what can be made (the default)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## install exactly what the locks name into .venv, where that is not done yet
+
+run: setup ## serve on the default ports; with no XERO_PROXY_UPSTREAM, in front of the built-in simulator
+	@$(BIN)/xero-proxy serve $(if $(XERO_PROXY_UPSTREAM),,--simulator)
+
+demo: setup ## simulator, sidecar and a sample load together
+	@$(BIN)/xero-proxy demo
+
+test: lint unit ## run every check: lint, then all tests, with every branch of proxy/core covered
+
+unit: setup ## run the tests alone
+	$(BIN)/python -m pytest --cov
+
+lint: setup ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup ## let ruff put right what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## print how near the limit the proxy gets, beside what people use today, and what deciding costs
+	@$(BIN)/python -m tests.bench
+
+lock: setup ## resolve the locks again after a change of pyproject.toml (newest of all: make lock UPGRADE=--upgrade)
+	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
+	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+
+clean: ## remove what was made here, the virtual environments too
+	rm -rf .venv .venv3* .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find proxy config tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment is made anew whenever a lock changes, so nothing is left in it from an older one.
+# The doubled -q leaves pip's errors and drops its warnings about how the machine is set up.
+$(STAMP): pyproject.toml $(LOCKS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version), once; this can take a minute."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes $(LOCKS:%=-r %)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

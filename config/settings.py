@@ -1,0 +1,296 @@
+"""The settings: one dataclass, read from `XERO_PROXY_*` environment variables.
+
+Every field says here how it is read, its default and what it means; the README's table and
+`xero-proxy check` come from the same place. All problems are reported together, by the variable's full
+name. No message holds a value: whoever mixes two variables up must not find a token in the log.
+
+An empty text is a value like any other: right where the default is empty, a problem everywhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from config.values import (
+    ADDRESS,
+    DIRECTORY,
+    FILE,
+    FLAG,
+    ORIGIN,
+    REDIS,
+    TOKEN,
+    Address,
+    Kind,
+    LogFormat,
+    LogLevel,
+    Origin,
+    TenantLabel,
+    choice,
+    decimal,
+    whole,
+)
+
+PREFIX = "XERO_PROXY_"
+MASK = "********"
+_FILE_BYTES = 65536
+
+T = TypeVar("T")
+
+_DAY = 86400.0
+_KIB = 1024
+_EVERY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
+# A Service named xero-proxy makes Kubernetes set these in every pod of its namespace.
+_SERVICE_LINK = re.compile(r"XERO_PROXY_(.+_)?(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
+_PLAIN_REDIS = re.compile(r"(rediss?://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
+
+
+class BadSettings(Exception):
+    """The environment cannot be used. `problems` has a sentence for each bad variable."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDoc:
+    """One setting as its documentation shows it. `name` is the full name of the variable."""
+
+    name: str
+    default: str
+    unit: str
+    allowed: str
+    meaning: str
+    secret: bool
+
+
+def _setting(default: str, kind: Kind[T], meaning: str, unit: str = "") -> T:
+    metadata = {"kind": kind, "default": default, "meaning": meaning, "unit": unit}
+    return field(default=cast("T", kind.read(default)), repr=not kind.secret, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, with the defaults of production; the field is the variable's name in lower case."""
+
+    listen: Address = _setting("127.0.0.1:8080", ADDRESS, "where callers connect")
+    admin_listen: Address = _setting(
+        "127.0.0.1:9090", ADDRESS, "metrics, health, status; never the callers' port"
+    )
+    upstream: Origin = _setting("https://api.xero.com", ORIGIN, "Xero's API host")
+    identity_upstream: Origin = _setting(
+        "https://identity.xero.com", ORIGIN, "gets `/connect/*` and `/.well-known/openid-configuration`"
+    )
+    tenant_minute_limit: int = _setting(
+        "60", whole(1, 1_000_000), "calls to one organisation a minute", "calls"
+    )
+    tenant_concurrent_limit: int = _setting(
+        "5", whole(1, 10_000), "calls to one organisation in progress", "calls"
+    )
+    tenant_day_limit: int = _setting(
+        "5000", whole(1, 100_000_000), "calls to one organisation a day", "calls"
+    )
+    app_minute_limit: int = _setting("10000", whole(1, 10_000_000), "calls of one app a minute", "calls")
+    minute_window_seconds: float = _setting(
+        "60", decimal(0.01, 3600), "the minute of the limits; shorter only against a simulator", "seconds"
+    )
+    max_wait_seconds: float = _setting(
+        "120",
+        decimal(0.001, _DAY),
+        "longest a request may wait in the proxy, queue and retries together, unless it says otherwise",
+        "seconds",
+    )
+    queue_limit: int = _setting(
+        "1000", whole(1, 1_000_000), "waiting requests of one organisation", "requests"
+    )
+    queue_limit_total: int = _setting("10000", whole(1, 10_000_000), "waiting requests in all", "requests")
+    body_memory_bytes: int = _setting(
+        "1048576", whole(0, _KIB**3), "larger request bodies wait on disk, not in memory", "bytes"
+    )
+    max_body_bytes: int = _setting(
+        "26214400", whole(1, 16 * _KIB**3), "a larger request is answered 413", "bytes"
+    )
+    spool_dir: str = _setting(
+        "", DIRECTORY, "where large bodies wait: files without a name, mode 0600; empty is the system's"
+    )
+    offline_backoff_seconds: float = _setting(
+        "300", decimal(0.001, _DAY), "pause of an organisation after `The Organisation is offline`", "seconds"
+    )
+    retry_attempts: int = _setting("4", whole(1, 100), "sends of one request at most", "sends")
+    retry_backoff_seconds: float = _setting(
+        "0.5", decimal(0.001, 3600), "first delay before a retry; doubles, full jitter", "seconds"
+    )
+    retry_backoff_max_seconds: float = _setting(
+        "30", decimal(0.001, 3600), "longest delay before a retry that Xero did not ask for", "seconds"
+    )
+    retry_budget: float = _setting(
+        "0.2", decimal(0, 1), "retries as a share of recent requests, over a small floor"
+    )
+    retry_after_max_seconds: float = _setting(
+        "300", decimal(1, _DAY), "a longer `Retry-After` is not sent; the body says when", "seconds"
+    )
+    connect_timeout_seconds: float = _setting(
+        "10", decimal(0.001, 3600), "to connect, TLS included", "seconds"
+    )
+    upstream_timeout_seconds: float = _setting(
+        "330", decimal(0.001, _DAY), "for one attempt in all; Xero itself gives up after about 300", "seconds"
+    )
+    idempotency: bool = _setting("true", FLAG, "give unkeyed POST, PUT and PATCH an `Idempotency-Key`")
+    drain_seconds: float = _setting(
+        "30", decimal(0, _DAY), "time that requests have left after SIGTERM", "seconds"
+    )
+    state_file: str = _setting("", FILE, "SQLite file that keeps budgets and holds across restarts")
+    redis_url: str = _setting("", REDIS, "shares limits and holds between replicas")
+    tenant_label: TenantLabel = _setting(
+        "id", choice(TenantLabel), "tenant in metrics; at most 500 values, the rest as `other`"
+    )
+    log_level: LogLevel = _setting("info", choice(LogLevel), "least important log lines that are written")
+    log_format: LogFormat = _setting("json", choice(LogFormat), "`console` for people")
+    admin_token: str = _setting(
+        "", TOKEN, "bearer token for admin calls that change something; without it they are refused"
+    )
+
+
+_NOT_YET = {
+    "state_file": "is not supported by this release: a restart forgets budgets and holds",
+    "redis_url": "is not supported by this release: replicas do not share limits",
+}
+"""Settings that are documented and refused, so that nobody relies on what is not there."""
+
+_FIELDS = {PREFIX + each.name.upper(): each for each in fields(Settings)}
+_FILES = {name + "_FILE": name for name, each in _FIELDS.items() if each.metadata["kind"].secret}
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    sentence: str
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` asks for. Raises `BadSettings` with every problem at once."""
+    read = {each.name: _read(name, environ) for name, each in _FIELDS.items()}
+    bad = {key: value.sentence for key, value in read.items() if isinstance(value, _Problem)}
+    settings = Settings(**{key: value for key, value in read.items() if key not in bad})
+    problems = [_unknown(name) for name in sorted(environ) if _is_unknown(name)]
+    problems += bad.values()
+    problems += [sentence for keys, sentence in _conflicts(settings) if not bad.keys() & keys]
+    if problems:
+        raise BadSettings(problems)
+    return settings
+
+
+def describe() -> list[SettingDoc]:
+    """Every setting in the order of its documentation."""
+    docs = []
+    for name, each in _FIELDS.items():
+        facts = each.metadata
+        kind: Kind[object] = facts["kind"]
+        docs.append(
+            SettingDoc(name, facts["default"], facts["unit"], kind.allowed, facts["meaning"], kind.secret)
+        )
+    return docs
+
+
+def effective(settings: Settings) -> list[tuple[str, str]]:
+    """Full name and text of every setting, in order, fit to be shown: no secret is in it."""
+    return [(name, _shown(each.name, getattr(settings, each.name))) for name, each in _FIELDS.items()]
+
+
+def _read(name: str, environ: Mapping[str, str]) -> Any:
+    facts = _FIELDS[name].metadata
+    kind: Kind[Any] = facts["kind"]
+    text = environ.get(name, facts["default"])
+    path = environ.get(name + "_FILE", "") if kind.secret else ""
+    if path and text:
+        return _Problem(f"{name} and {name}_FILE are both given; only one can be")
+    if path:
+        content = _content(name + "_FILE", path)
+        if isinstance(content, _Problem):
+            return content
+        name, text = name + "_FILE", content
+    value = kind.read(text)
+    if value is None:
+        return _Problem(f"{name} must {'hold' if path else 'be'} {kind.allowed}")
+    key = _FIELDS[_FILES.get(name, name)].name
+    return _Problem(f"{name} {_NOT_YET[key]}") if value and key in _NOT_YET else value
+
+
+def _content(name: str, path: str) -> str | _Problem:
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(_FILE_BYTES + 1)
+        text = content.decode("utf-8").rstrip("\r\n")
+    except OSError as error:
+        return _Problem(f"{name} names a file that cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        return _Problem(f"{name} names a file that is not UTF-8 text")
+    except ValueError:
+        return _Problem(f"{name} must be a path")
+    if not text or len(content) > _FILE_BYTES:
+        return _Problem(f"{name} names a file that is {'too large' if text else 'empty'}")
+    return text
+
+
+def _is_unknown(name: str) -> bool:
+    return name.upper().startswith(PREFIX) and name not in _FIELDS and name not in _FILES
+
+
+def _unknown(name: str) -> str:
+    if _SERVICE_LINK.fullmatch(name):
+        return f"{name} is no setting; Kubernetes sets it for a Service unless `enableServiceLinks` is false"
+    if (plain := name.removesuffix("_FILE")) in _FIELDS:
+        return f"{name} is no setting, as only secrets are read from files; did you mean {plain}?"
+    ends = [known.removeprefix(PREFIX) for known in (*_FIELDS, *_FILES)]
+    nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), ends, n=1, cutoff=0.0)
+    return f"{name} is no setting; did you mean {PREFIX}{nearest[0]}?"
+
+
+def _conflicts(settings: Settings) -> list[tuple[set[str], str]]:
+    """Settings that are right alone and wrong together: their fields, and the sentence."""
+    found = []
+    if _same_socket(settings.listen, settings.admin_listen):
+        found.append(
+            ({"listen", "admin_listen"}, "XERO_PROXY_ADMIN_LISTEN must not share XERO_PROXY_LISTEN's port")
+        )
+    for low, high in (
+        ("retry_backoff_seconds", "retry_backoff_max_seconds"),
+        ("connect_timeout_seconds", "upstream_timeout_seconds"),
+    ):
+        if getattr(settings, low) > getattr(settings, high):
+            sentence = f"{PREFIX}{low.upper()} must not be more than {PREFIX}{high.upper()}"
+            found.append(({low, high}, sentence))
+    return found
+
+
+def _same_socket(one: Address, other: Address) -> bool:
+    if one.port != other.port or one.port == 0:
+        return False
+    return one.host == other.host or bool(_EVERY_HOST & {one.host, other.host})
+
+
+def _shown(key: str, value: object) -> str:
+    if key == "redis_url":
+        return _without_password(str(value))
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return format(value, ".15g")
+        case str() if key == "admin_token":
+            return MASK if value else ""
+        case _:
+            return str(value)
+
+
+def _without_password(url: str) -> str:
+    """A Redis address whose parts are plain loses its user and password; any other is masked whole."""
+    plain = _PLAIN_REDIS.fullmatch(url)
+    if plain is None:
+        return MASK if url else ""
+    scheme, login, host, path = plain.groups(default="")
+    return f"{scheme}{MASK + '@' if login else ''}{host}{path}"

@@ -1,0 +1,186 @@
+"""The kinds of value that a setting can have: how its text is read, and which texts are allowed.
+
+A reader answers None for a text it does not accept and never quotes it, so that a secret pasted into the
+wrong variable is not printed; `Kind.allowed` is what the operator is told instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+_DIGITS = re.compile(r"[0-9]{1,15}", re.ASCII)
+_DECIMAL = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?", re.ASCII)
+_HOST_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{1,5}))?", re.ASCII)
+_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
+_TOKEN = re.compile(r"[!-~]{0,4096}", re.ASCII)
+_REDIS = re.compile(r"(rediss?://|unix:///)[!-~]{1,4096}", re.ASCII)
+_PORTS = {"http": 80, "https": 443}
+_FLAGS = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a socket listens. Port 0 takes any free port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracketed(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Scheme, host and port of an upstream: all that a request's destination is ever made of."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> bytes:
+        """The `Host` header's value: the port only where it is not the scheme's own."""
+        host = _bracketed(self.host)
+        return (host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}").encode("ascii")
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.authority.decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """One kind of value. `allowed` completes the sentence "… must be …"."""
+
+    allowed: str
+    read: Callable[[str], T | None]
+    secret: bool = False
+
+
+class TenantLabel(StrEnum):
+    """How an organisation appears in metrics."""
+
+    ID = "id"
+    HASH = "hash"
+    NONE = "none"
+
+
+class LogLevel(StrEnum):
+    """The least important lines that are still written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """Lines for machines or for people."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def whole(low: int, high: int) -> Kind[int]:
+    """A whole number, both ends included."""
+
+    def read(text: str) -> int | None:
+        value = int(text) if _DIGITS.fullmatch(text) else -1
+        return value if low <= value <= high else None
+
+    return Kind(f"a whole number from {low} to {high}", read)
+
+
+def decimal(low: float, high: float) -> Kind[float]:
+    """A plain decimal number, both ends included; no exponent, no `nan`, no `inf`."""
+
+    def read(text: str) -> float | None:
+        value = float(text) if _DECIMAL.fullmatch(text) else -1.0
+        return value if low <= value <= high else None
+
+    return Kind(f"a number from {low:g} to {high:g}", read)
+
+
+def choice(names: type[E]) -> Kind[E]:
+    """One of an enumeration's values, in any case."""
+    values: dict[str, E] = {str(member): member for member in names}
+    return Kind("one of " + ", ".join(values), lambda text: values.get(text.lower()))
+
+
+def _read_address(text: str) -> Address | None:
+    parts = _host_and_port(text)
+    return None if parts is None or parts[1] is None else Address(parts[0], parts[1])
+
+
+def _read_origin(text: str) -> Origin | None:
+    scheme, _, rest = text.partition("://")
+    scheme = scheme.lower()
+    parts = _host_and_port(rest.removesuffix("/"))
+    if scheme not in _PORTS or parts is None or parts[1] == 0:
+        return None
+    host, port = parts
+    return Origin(scheme, host.lower(), _PORTS[scheme] if port is None else port)
+
+
+def _host_and_port(text: str) -> tuple[str, int | None] | None:
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        return None
+    host, digits = match["host"], match["port"]
+    port = None if digits is None else int(digits)
+    if port is not None and port > 65535:
+        return None
+    if host.startswith("["):
+        host = host[1:-1]
+        return (host, port) if _is_ipv6(host) else None
+    return (host, port) if _NAME.fullmatch(host) else None
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # a zone means nothing outside this machine and has no place in a Host header
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _read_directory(text: str) -> str | None:
+    usable = not text or (Path(text).is_dir() and os.access(text, os.W_OK | os.X_OK))
+    return text if usable else None
+
+
+ADDRESS = Kind("host:port, an IPv6 host in brackets, the port from 0 (any free one) to 65535", _read_address)
+ORIGIN = Kind("http:// or https:// and a host, with or without a port, and nothing after it", _read_origin)
+FLAG = Kind("true or false", lambda text: _FLAGS.get(text.lower()))
+DIRECTORY = Kind("a directory that can be written to, or empty", _read_directory)
+FILE = Kind("a path", lambda text: None if "\0" in text else text)
+TOKEN = Kind(
+    "printable ASCII without spaces", lambda text: text if _TOKEN.fullmatch(text) else None, secret=True
+)
+REDIS = Kind(
+    "a redis://, rediss:// or unix:// address, or empty",
+    lambda text: text if not text or _REDIS.fullmatch(text) else None,
+    secret=True,
+)

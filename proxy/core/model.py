@@ -1,0 +1,175 @@
+"""The nouns that every other file uses. Values only: nothing here decides, waits or reads a clock.
+
+Times are seconds of the monotonic clock (`proxy.clock`), durations are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields as they were received: order, repetition, case and bytes are kept."""
+
+
+class Execution(StrEnum):
+    """What is known about whether Xero executed an attempt. The retry table's columns."""
+
+    NEVER_SENT = "never_sent"
+    """No byte of the request left this process."""
+    REJECTED = "rejected"
+    """Xero said no before it did anything: a limit, an offline organisation, maintenance."""
+    UNKNOWN = "unknown"
+    """Sent, and it may or may not have been executed."""
+    CACHED = "cached"
+    """As unknown, and Xero keeps this very answer under the `Idempotency-Key` for its life."""
+    DONE = "done"
+    """The answer is final."""
+
+
+class Limit(StrEnum):
+    """Xero's four limits, spelled as `X-Rate-Limit-Problem` spells them."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    CONCURRENT = "concurrent"
+    APP_MINUTE = "appminute"
+
+
+class Scope(StrEnum):
+    """Whom a hold stops: one organisation of one app, one app, or one API family for everybody."""
+
+    TENANT = "tenant"
+    APP = "app"
+    API = "api"
+
+
+class Host(StrEnum):
+    """Which of Xero's two hosts a request is for."""
+
+    API = "api"
+    IDENTITY = "identity"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes and whose limits it uses.
+
+    `tenant` is None where only the app's limit counts (`/connections`); `limited` is False where
+    none does (the identity host). `template` is the path with ids replaced, for logs.
+    """
+
+    host: Host
+    api: str
+    app: str
+    tenant: str | None
+    limited: bool
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRule:
+    """What a class of response holds. `seconds` is a number, or `retry_after`, `offline`
+    (`OFFLINE_BACKOFF_SECONDS`) or `backoff` (exponential with jitter); `probe` says whether one
+    request alone goes first when it ends.
+    """
+
+    scope: Scope
+    reason: str
+    seconds: float | str
+    probe: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseClass:
+    """A row of the response table, as far as decisions need it."""
+
+    name: str
+    execution: Execution
+    hold: HoldRule | None = None
+    limit: Limit | None = None
+    healthy: bool = False
+    """True where the answer shows that the organisation and the API work: it ends a probe well."""
+    breaks: bool = False
+    """True where the answer counts towards the API's breaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remaining:
+    """The `X-*-Remaining` headers of one response; None where a header was absent or no number."""
+
+    minute: int | None = None
+    day: int | None = None
+    app_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that brought no usable response.
+
+    `name` is a row of the response table (`connect_failed`, `upstream_timeout`, …), `error` a type
+    registered by RFC 9209, `detail` a sentence for people without anything the caller sent.
+    """
+
+    name: str
+    sent: bool
+    error: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldKey:
+    """Names a hold: the scope and whom exactly it stops."""
+
+    scope: Scope
+    app: str = ""
+    tenant: str = ""
+    api: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldView:
+    """A hold as operators see it. `seconds` is the time left; 0 means that a probe is due or out."""
+
+    key: HoldKey
+    reason: str
+    seconds: float
+    probing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TenantView:
+    """One organisation of one app as operators see it; `*_remaining` is what may still be sent now."""
+
+    app: str
+    tenant: str
+    queued: int
+    oldest_seconds: float
+    blocked_by: str
+    next_seconds: float | None
+    in_flight: int
+    minute_limit: int
+    minute_remaining: int
+    day_limit: int
+    day_remaining: int
+    foreign_calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppView:
+    """One app's own limit as operators see it."""
+
+    app: str
+    minute_limit: int
+    minute_remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the scheduler knows, at one moment."""
+
+    tenants: tuple[TenantView, ...] = ()
+    apps: tuple[AppView, ...] = ()
+    holds: tuple[HoldView, ...] = ()
+    waiting: int = 0
+    draining: bool = False

@@ -1,0 +1,154 @@
+"""Where a request goes and whose limits it uses.
+
+Nothing here is verified and nothing decides about access: that is Xero's. What is decided is whose budget
+a call spends, so whatever is doubtful spends the organisation's: an unknown path is limited like any
+other, and a family that is exempt from limits is recognised only in a path that no server can resolve to
+another one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from proxy.core.model import Headers, Host, Route
+
+DEFAULT_APP = "default"
+"""The app of requests whose token does not name one."""
+
+PREFIX_SEGMENTS = 2
+"""The longest prefix in the table of API families, in path segments."""
+
+OTHER = "other"
+
+_NAME_CHARACTERS = 100
+_TOKEN_BYTES = 16384
+_WORD_CHARACTERS = 40
+_TEMPLATE_SEGMENTS = 6
+_PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a prefix of the path says. `tenant` is False where no organisation's limit counts."""
+
+    name: str
+    prefix: str
+    host: Host = Host.API
+    tenant: bool = True
+
+
+Prefixes = Mapping[bytes, Family]
+"""Families by their prefix in lower case, with the leading slash and without a trailing one."""
+
+
+def route(target: bytes, headers: Headers, prefixes: Prefixes, app: str) -> Route | str:
+    """The route of `app`'s request for the raw `target`; or the class of the answer that refuses it.
+
+    `invalid_request`: the target is not a path, so a host could hide in it. `tenant_invalid`: see
+    `tenant_of`.
+    """
+    if not target.startswith(b"/") or target.startswith(b"//"):
+        return "invalid_request"
+    tenant = tenant_of(headers)
+    if tenant is None:
+        return "tenant_invalid"
+    segments = target.partition(b"?")[0].partition(b"#")[0].split(b"/")
+    family = _family(segments, prefixes)
+    if family is None:
+        return Route(Host.API, OTHER, app, tenant or app, limited=True, template="/*")
+    return Route(
+        host=family.host,
+        api=family.name,
+        app=app,
+        tenant=(tenant or app) if family.tenant else None,
+        limited=family.host is Host.API,
+        template=_template(family.prefix, segments),
+    )
+
+
+def tenant_of(headers: Headers) -> str | None:
+    """The organisation that `Xero-Tenant-Id` names; empty where the header is empty or absent.
+
+    In lower case: ids are GUIDs, and one organisation spelled in two ways must not get two budgets. None
+    where no organisation can be meant: two values that differ, over 100 characters, or anything but
+    printable ASCII.
+    """
+    found: bytes | None = None
+    for name, value in headers:
+        if name.lower() == b"xero-tenant-id":
+            text = value.strip(b" \t").lower()
+            if found is not None and text != found:
+                return None
+            found = text
+    if not found:
+        return ""
+    tenant = found.decode("latin-1")
+    return tenant if len(tenant) <= _NAME_CHARACTERS and tenant.isascii() and tenant.isprintable() else None
+
+
+def app_id(authorization: bytes | None) -> str:
+    """The `client_id` claim of a bearer token, unverified; `default` where there is none fit to be a name."""
+    scheme, _, token = (authorization or b"").strip().partition(b" ")
+    parts = token.strip().split(b".")
+    if scheme.lower() != b"bearer" or len(parts) != 3 or len(token) > _TOKEN_BYTES:
+        return DEFAULT_APP
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + b"=="))
+    except (ValueError, RecursionError):  # no base64, no UTF-8, no JSON, or nested without end
+        return DEFAULT_APP
+    name = claims.get("client_id") if isinstance(claims, dict) else None
+    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
+        return DEFAULT_APP
+    return name if name.isascii() and name.isprintable() and " " not in name else DEFAULT_APP
+
+
+class AppIds:
+    """`app_id` with a memory: the last `size` tokens, known by their hash so that no token is kept."""
+
+    def __init__(self, size: int = 1024) -> None:
+        self._size = size
+        self._names: OrderedDict[bytes, str] = OrderedDict()
+
+    def of(self, authorization: bytes | None) -> str:
+        """As `app_id`."""
+        if not authorization:
+            return DEFAULT_APP
+        key = sha256(authorization).digest()
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = app_id(authorization)
+            if len(self._names) > self._size:
+                self._names.popitem(last=False)
+        else:
+            self._names.move_to_end(key)
+        return name
+
+
+def _family(segments: list[bytes], prefixes: Prefixes) -> Family | None:
+    """The family of a path split at its slashes, by whole segments and without case."""
+    for length in range(min(len(segments) - 1, PREFIX_SEGMENTS), 0, -1):
+        family = prefixes.get(b"/".join(segments[: length + 1]).lower())
+        if family is not None:
+            return family if family.tenant or all(map(_PLAIN.fullmatch, segments)) else None
+    return None
+
+
+def _template(prefix: str, segments: list[bytes]) -> str:
+    """The path for logs: resources and ids take turns; only plain words where resources stand are kept."""
+    rest = segments[1 + prefix.count("/") :]
+    shown = [
+        segment.decode("ascii") if place % 2 == 0 and _is_word(segment) else "{id}"
+        for place, segment in enumerate(rest[:_TEMPLATE_SEGMENTS])
+        if segment
+    ]
+    return "/".join([prefix, *shown, *(["*"] if len(rest) > _TEMPLATE_SEGMENTS else [])])
+
+
+def _is_word(segment: bytes) -> bool:
+    return segment.isalpha() and len(segment) <= _WORD_CHARACTERS

@@ -1,0 +1,67 @@
+"""Secrets: given in the environment or in a file, never shown."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from config.settings import Settings, effective
+from tests.config.test_settings import CANARY, problems, read
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_can_stand_in_a_file(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "token"
+    file.write_bytes((CANARY + end).encode())
+    assert read(ADMIN_TOKEN_FILE=str(file)).admin_token == CANARY
+    assert read(ADMIN_TOKEN_FILE=str(file), ADMIN_TOKEN="").admin_token == CANARY
+    assert read(ADMIN_TOKEN_FILE="").admin_token == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "names a file that is empty"),
+        (b"\n", "names a file that is empty"),
+        (b"x" * 65537, "names a file that is too large"),
+        (b"\xff", "names a file that is not UTF-8 text"),
+        (CANARY.encode() + b" and more", "must hold printable ASCII without spaces"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused_by_its_variable(
+    tmp_path: Path, content: bytes, why: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    assert problems(ADMIN_TOKEN_FILE=str(file)) == [f"XERO_PROXY_ADMIN_TOKEN_FILE {why}"]
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    start = "XERO_PROXY_ADMIN_TOKEN_FILE names a file that cannot be read: "
+    assert problems(ADMIN_TOKEN_FILE=str(tmp_path / CANARY)) == [start + os.strerror(2)]
+    assert problems(ADMIN_TOKEN_FILE=str(tmp_path)) == [start + os.strerror(21)]
+    assert problems(ADMIN_TOKEN_FILE="\0") == ["XERO_PROXY_ADMIN_TOKEN_FILE must be a path"]
+
+
+def test_a_secret_given_in_both_ways_is_refused() -> None:
+    (found,) = problems(ADMIN_TOKEN=CANARY, ADMIN_TOKEN_FILE="/x")
+    assert found == "XERO_PROXY_ADMIN_TOKEN and XERO_PROXY_ADMIN_TOKEN_FILE are both given; only one can be"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"redis://user:{CANARY}@redis:6379/0", "redis://********@redis:6379/0"),
+        ("rediss://redis:6379", "rediss://redis:6379"),
+        (f"redis://redis/0?password={CANARY}", "********"),
+        (f"redis://user:a/{CANARY}@redis", "********"),
+        (f"redis://user:a?{CANARY}@redis/0", "********"),
+    ],
+)
+def test_secrets_are_never_shown(url: str, shown: str) -> None:
+    settings = Settings(redis_url=url, admin_token=CANARY)
+    texts = dict(effective(settings))
+    assert (texts["XERO_PROXY_REDIS_URL"], texts["XERO_PROXY_ADMIN_TOKEN"]) == (shown, "********")
+    assert CANARY not in f"{settings} {settings!r} {texts}"

@@ -1,0 +1,88 @@
+"""The day's budget: our own coarse count, corrected by what the server says is left.
+
+The time of Xero's reset is never computed. What `X-DayLimit-Remaining` says is the truth; the count of
+our own calls in the last 24 hours stands in where nothing was said.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+DAY_SECONDS = 86_400.0
+BUCKET_SECONDS = 300.0
+ASK_AGAIN_SECONDS = 900.0
+"""How long an exhausted budget is believed before one call asks again, lest a stale reading block the
+only request that could refresh it. A 429 in answer names the true end, and a hold keeps to it."""
+
+
+class Day:
+    """Calls left today for one organisation."""
+
+    __slots__ = ("_asked_at", "_buckets", "_said", "_used", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._buckets: deque[list[float]] = deque()
+        self._used = 0
+        self._said: int | None = None
+        self._asked_at = float("-inf")
+
+    def remaining(self, now: float) -> int:
+        """Calls that may still be sent; never negative."""
+        return max(0, self._left(now))
+
+    def earliest(self, now: float, ahead: int = 0) -> float:
+        """When the call behind `ahead` others can be sent."""
+        if self._left(now) > ahead:
+            return now
+        ask_again = max(now, self._asked_at + ASK_AGAIN_SECONDS)
+        if not self._buckets or (self._said is not None and self._said <= ahead):
+            return ask_again
+        return min(ask_again, self._buckets[0][0] + BUCKET_SECONDS + DAY_SECONDS)
+
+    def dispatch(self, now: float) -> None:
+        """Count a call that is sent now."""
+        self._asked_at = now
+        if self._said is not None:
+            self._said -= 1
+        if not self._buckets or now - self._buckets[-1][0] >= BUCKET_SECONDS:
+            self._buckets.append([now, 0])
+        self._buckets[-1][1] += 1
+        self._used += 1
+
+    def give_back(self) -> None:
+        """Uncount a call that never left."""
+        if self._said is not None:
+            self._said += 1
+        bucket = next((bucket for bucket in reversed(self._buckets) if bucket[1]), None)
+        if bucket is not None:
+            bucket[1] -= 1
+            self._used -= 1
+
+    def learn(self, remaining: int, unaccounted: int) -> None:
+        """Take the server's word: `remaining` when it answered, before up to `unaccounted` calls of ours.
+
+        The estimate moves only where it leaves [remaining − unaccounted, remaining]. A rise means that the
+        server has forgotten so many calls: as many of our oldest go too.
+        """
+        least = remaining - unaccounted
+        if self._said is None or self._said > remaining:
+            self._said = remaining
+        elif self._said < least:
+            self._forget(least - self._said)
+            self._said = least
+
+    def _forget(self, calls: int) -> None:
+        while calls > 0 and self._buckets:
+            gone = min(calls, int(self._buckets[0][1]))
+            self._buckets[0][1] -= gone
+            self._used -= gone
+            calls -= gone
+            if self._buckets[0][1] <= 0:
+                self._buckets.popleft()
+
+    def _left(self, now: float) -> int:
+        while self._buckets and now - self._buckets[0][0] >= BUCKET_SECONDS + DAY_SECONDS:
+            self._used -= int(self._buckets.popleft()[1])
+        ours = self.limit - self._used
+        return ours if self._said is None else min(ours, self._said)

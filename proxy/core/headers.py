@@ -1,0 +1,139 @@
+"""Which header fields go on to the other side (RFC 9110, section 7.6), and the two that are ours.
+
+`Via` is added to requests only: a gateway must add it there and may leave it out of responses, which
+callers are promised unchanged. Upstream's `Proxy-Status` and `X-Xero-Proxy-*` are removed, so that an
+answer which carries them is always the proxy's word.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.core.model import Headers
+
+VIA = (b"Via", b"1.1 xero-proxy")
+DEFAULT_URGENCY = 3
+MOST_URGENT, LEAST_URGENT = 0, 7
+
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    },
+)
+_NOT_IN_REQUESTS = _HOP_BY_HOP | {b"expect", b"host", b"prefer", b"priority"}
+_NOT_IN_RESPONSES = _HOP_BY_HOP | {b"proxy-status"}
+_USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_STRING = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
+_KEY = r"[a-z*][a-z0-9_\-.*]*"
+_NUMBER = r"-?[0-9]{1,12}\.[0-9]{1,3}|-?[0-9]{1,15}"
+_WORD = r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*"
+_BARE = rf"(?:{_NUMBER}|{_STRING}|\?[01]|:[A-Za-z0-9+/=]*:|{_WORD})"
+_PARAMETERS = rf"(?:; *{_KEY}(?:={_BARE})?)*"
+_INNER = rf"\((?: *{_BARE}{_PARAMETERS}(?= |\)))* *\)"
+_MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}|{_INNER}))?{_PARAMETERS}".encode())
+_COMMA = re.compile(rb"[ \t]*,[ \t]*")
+_PREFERENCE = re.compile(
+    rf'[ \t]*({_NAME})(?:[ \t]*=[ \t]*({_NAME}|"(?:[^"\\]|\\.)*"))?'
+    rf'(?:[ \t]*;[ \t]*(?:{_NAME}(?:[ \t]*=[ \t]*(?:{_NAME}|"(?:[^"\\]|\\.)*"))?)?)*[ \t]*(?:,|$)'.encode(),
+)
+
+
+def get(headers: Headers, name: bytes) -> bytes | None:
+    """Return the first value of the field `name` (lower-case), or None."""
+    for key, value in headers:
+        if key.lower() == name:
+            return value
+    return None
+
+
+def end_to_end_request(headers: Headers) -> Headers:
+    """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added."""
+    kept, connection = _strip(headers, _NOT_IN_REQUESTS, b"proxy-")
+    if connection:
+        kept = _without_nominated(kept, connection)
+    kept.append(VIA)
+    return tuple(kept)
+
+
+def end_to_end_response(headers: Headers) -> Headers:
+    """Return what of Xero's fields goes to the caller: order, repetition, case and bytes kept."""
+    kept, connection = _strip(headers, _NOT_IN_RESPONSES, b"x-xero-proxy-")
+    if connection:
+        kept = _without_nominated(kept, connection)
+    return tuple(kept)
+
+
+def _strip(
+    headers: Headers,
+    unwanted: frozenset[bytes],
+    prefix: bytes,
+) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    kept: list[tuple[bytes, bytes]] = []
+    connection: list[bytes] = []
+    for field in headers:
+        name = field[0].lower()
+        if name in unwanted:
+            if name == b"connection" and field[1] not in _USUAL_CONNECTION:
+                connection.append(field[1])
+        elif not name.startswith(prefix):
+            kept.append(field)
+    return kept, connection
+
+
+def _without_nominated(
+    fields: list[tuple[bytes, bytes]], connection: list[bytes]
+) -> list[tuple[bytes, bytes]]:
+    nominated = {option.strip(b" \t").lower() for option in b",".join(connection).split(b",")}
+    return [field for field in fields if field[0].lower() not in nominated]
+
+
+def wait_preference(headers: Headers) -> float | None:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240, section 4.3), or None; malformed counts as absent.
+
+    The first `wait` wins, as the RFC says of repeated preferences.
+    """
+    values = [value for name, value in headers if name.lower() == b"prefer"]
+    for value in values:
+        at = 0
+        while at < len(value) and (match := _PREFERENCE.match(value, at)):
+            if match[1].lower() == b"wait":
+                seconds = (match[2] or b"").strip(b'"')
+                return float(seconds) if seconds.isdigit() and len(seconds) < len("1000000000") else None
+            at = match.end()
+    return None
+
+
+def urgency(headers: Headers) -> int:
+    """Return `u` of `Priority` (RFC 9218, section 4.1), 0 the most urgent; malformed counts as absent."""
+    values = [value for name, value in headers if name.lower() == b"priority"]
+    if not values:
+        return DEFAULT_URGENCY
+    field = b",".join(values).strip(b" ")
+    found, at = b"", 0
+    while True:
+        member = _MEMBER.match(field, at)
+        if member is None:
+            return DEFAULT_URGENCY
+        if member[1] == b"u":
+            found = member[2] or b""
+        if member.end() == len(field):
+            break
+        comma = _COMMA.match(field, member.end())
+        if comma is None:
+            return DEFAULT_URGENCY
+        at = comma.end()
+    valid = len(found) == 1 and found.isdigit() and MOST_URGENT <= int(found) <= LEAST_URGENT
+    return int(found) if valid else DEFAULT_URGENCY

@@ -1,0 +1,106 @@
+"""The waiting line of one organisation: a lane for each API and urgency, first come first served inside.
+
+A request of urgency *u* stands where one of urgency 0 would stand that came `u × AGEING_SECONDS` later, so
+the urgent go first and nothing starves: whoever has waited long enough is first whatever its urgency.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from proxy.core.limits import Ask
+
+AGEING_SECONDS = 10.0
+"""How long a wait makes up for one step of urgency."""
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request's place: when it came, when it must be answered, how urgent it is (0 most, 7 least).
+
+    `safe` marks a GET or HEAD, which is preferred as a probe. `waited` collects the seconds spent on
+    each limit or hold that blocked it. `admitted` while it counts as waiting; `left` once its caller has
+    gone.
+    """
+
+    ask: Ask
+    arrived: float
+    deadline: float
+    urgency: int = 3
+    safe: bool = True
+    waited: dict[str, float] = field(default_factory=dict)
+    admitted: bool = False
+    left: bool = False
+
+    @property
+    def rank(self) -> float:
+        """Who has the lowest goes first."""
+        return self.arrived + self.urgency * AGEING_SECONDS
+
+
+class Line:
+    """The tickets of one organisation (or of one app's calls without one) that wait for a permit."""
+
+    __slots__ = ("_lanes", "parked")
+
+    def __init__(self) -> None:
+        self._lanes: dict[tuple[str, int], OrderedDict[Ticket, None]] = {}
+        self.parked: set[str] = set()
+        """API families whose hold these tickets wait for; the others may overtake them."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._lanes.values()))
+
+    def __iter__(self) -> Iterator[Ticket]:
+        for lane in self._lanes.values():
+            yield from lane
+
+    def join(self, ticket: Ticket) -> None:
+        """Stand in its lane by arrival: at the end, or near the front if it stood there before."""
+        lane = self._lanes.setdefault((ticket.ask.api, ticket.urgency), OrderedDict())
+        last = next(reversed(lane), ticket)
+        lane[ticket] = None
+        if ticket.arrived < last.arrived:
+            earlier = list(takewhile(lambda other: other.arrived <= ticket.arrived, lane))
+            for other in (ticket, *reversed(earlier)):
+                lane.move_to_end(other, last=False)
+
+    def leave(self, ticket: Ticket) -> bool:
+        """Take a ticket out wherever it stands; False if it stood nowhere."""
+        name = (ticket.ask.api, ticket.urgency)
+        lane = self._lanes.get(name)
+        if lane is None or ticket not in lane:
+            return False
+        del lane[ticket]
+        if not lane:
+            del self._lanes[name]
+        return True
+
+    def head(self) -> Ticket | None:
+        """Who goes next, among those whose API is not held."""
+        if len(self._lanes) == 1 and not self.parked:
+            return next(iter(next(iter(self._lanes.values()))))
+        heads = (next(iter(lane)) for (api, _), lane in self._lanes.items() if api not in self.parked)
+        return min(heads, key=lambda ticket: ticket.rank, default=None)
+
+    def probe(self, api: str | None = None) -> Ticket | None:
+        """Who goes as the probe of a hold on `api` (None: on all): the first safe ticket, or the first."""
+        tickets = [
+            ticket for (name, _), lane in self._lanes.items() if api in (None, name) for ticket in lane
+        ]
+        return min(tickets, key=lambda ticket: (not ticket.safe, ticket.rank), default=None)
+
+    def ahead(self, urgency: int) -> int:
+        """How many tickets of the same or a higher urgency wait already and cannot be overtaken."""
+        return sum(
+            len(lane)
+            for (api, other), lane in self._lanes.items()
+            if other <= urgency and api not in self.parked
+        )
+
+    def oldest(self) -> float | None:
+        """When the longest waiting ticket came."""
+        return min((next(iter(lane)).arrived for lane in self._lanes.values()), default=None)

@@ -1,0 +1,207 @@
+"""What a caller's request must be before any of it is believed.
+
+llhttp has parsed the head by now and refused what is no HTTP. What it lets through and a gateway must not
+is refused here: targets that could name another host, two readings of where the body ends, repeated
+fields on which a decision rests, and `Connection` options that would remove such a field on the way.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from proxy.core.model import Headers
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Exactly the methods whose retries are decided; no other has a meaning at Xero."""
+MAX_TARGET = 16 * 1024
+MAX_LENGTH_DIGITS = 15
+
+
+class Refusal(StrEnum):
+    """Why a request is answered without being looked at further."""
+
+    MALFORMED = "malformed"
+    METHOD = "method"
+    TIMEOUT = "timeout"
+    TOO_LARGE = "too_large"
+    TARGET_TOO_LONG = "target_too_long"
+    EXPECTATION = "expectation"
+    MISDIRECTED = "misdirected"
+    HEAD_TOO_LARGE = "head_too_large"
+    INTERNAL = "internal"
+    VERSION = "version"
+
+    @property
+    def status(self) -> int:
+        """The status that says so (RFC 9110 and 6585)."""
+        return _STATUS[self]
+
+
+_STATUS = {
+    Refusal.MALFORMED: 400,
+    Refusal.METHOD: 405,
+    Refusal.TIMEOUT: 408,
+    Refusal.TOO_LARGE: 413,
+    Refusal.TARGET_TOO_LONG: 414,
+    Refusal.EXPECTATION: 417,
+    Refusal.MISDIRECTED: 421,
+    Refusal.HEAD_TOO_LARGE: 431,
+    Refusal.INTERNAL: 500,
+    Refusal.VERSION: 505,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A refused request. `detail` is for people and quotes nothing that the caller sent."""
+
+    kind: Refusal
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the head of a good request says about its target (in origin-form) and body.
+
+    `length` is None where none was declared.
+    """
+
+    target: bytes
+    length: int | None
+    chunked: bool
+    expects_continue: bool
+
+
+_NEEDED = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"expect",
+        b"host",
+        b"idempotency-key",
+        b"if-modified-since",
+        b"prefer",
+        b"priority",
+        b"transfer-encoding",
+        b"user-agent",
+        b"via",
+        b"xero-tenant-id",
+    },
+)
+_ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+        b"xero-tenant-id",
+    },
+)
+_WATCHED = _ONCE | {b"connection", b"expect"}
+_TARGET_BYTES = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F))
+_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
+
+
+class RequestHead(NamedTuple):
+    """A request line and its fields, as received. `upgrade` says that the caller wants another protocol."""
+
+    method: str
+    target: bytes
+    headers: Headers
+    http10: bool
+    keep_alive: bool
+    upgrade: bool
+
+
+def check_request(head: RequestHead, own_authorities: frozenset[bytes]) -> Problem | Accepted:
+    """Return what the request says about its body, or why it is refused.
+
+    `own_authorities` are lower-case `host:port` under which the proxy itself is reached: an absolute-form
+    target is good for these only.
+    """
+    if head.method not in METHODS:
+        return Problem(Refusal.METHOD, "This method is not forwarded.")
+    origin = _origin_form(head.target, own_authorities)
+    if isinstance(origin, Problem):
+        return origin
+    seen: dict[bytes, bytes] = {}
+    for field, value in head.headers:
+        name = field.lower()
+        if name in _WATCHED:
+            if name in seen:
+                if name in _ONCE:
+                    return _malformed(f"{name.decode()} is given more than once.")
+                value = seen[name] + b"," + value  # noqa: PLW2901 - the combined value, RFC 9110 section 5.3
+            seen[name] = value
+    problem = _host_problem(seen.get(b"host"), http10=head.http10)
+    problem = problem or _connection_problem(seen.get(b"connection"))
+    return problem or _body(origin, seen, http10=head.http10)
+
+
+def _malformed(detail: str) -> Problem:
+    return Problem(Refusal.MALFORMED, detail)
+
+
+def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | bytes:
+    if len(target) > MAX_TARGET:
+        return Problem(Refusal.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
+    if target.translate(None, _TARGET_BYTES):
+        return _malformed("The target holds a fragment, a blank, or bytes that must be percent-encoded.")
+    if not target.startswith(b"/"):
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None:
+            return _malformed("The target must be a path that begins with one slash.")
+        if absolute[1].lower() not in own_authorities:
+            return Problem(Refusal.MISDIRECTED, "The target names another host.")
+        target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
+    if target.startswith(b"//"):
+        return _malformed("The target must be a path that begins with one slash.")
+    return target
+
+
+def _host_problem(host: bytes | None, *, http10: bool) -> Problem | None:
+    if host is None:
+        return None if http10 else _malformed("Host is missing.")
+    return None if _AUTHORITY.fullmatch(host) else _malformed("Host is not a host name or address.")
+
+
+def _connection_problem(connection: bytes | None) -> Problem | None:
+    if connection is None:
+        return None
+    options = {option.strip(b" \t").lower() for option in connection.split(b",")}
+    if options.isdisjoint(_NEEDED):
+        return None
+    return _malformed("Connection lists a field that Xero or the proxy needs.")
+
+
+def _body(target: bytes, seen: dict[bytes, bytes], *, http10: bool) -> Problem | Accepted:
+    coding, length, expect = (
+        seen.get(b"transfer-encoding"),
+        seen.get(b"content-length"),
+        seen.get(b"expect"),
+    )
+    if coding is not None:
+        if http10 or length is not None:
+            return _malformed("Transfer-Encoding stands beside Content-Length or in HTTP/1.0.")
+        if coding.lower() != b"chunked":
+            return _malformed("Transfer-Encoding is not exactly chunked.")
+    if length is not None and not (length.isdigit() and len(length) <= MAX_LENGTH_DIGITS):
+        return _malformed("Content-Length is not a number of bytes.")
+    if expect is not None and expect.lower() != b"100-continue":
+        return Problem(Refusal.EXPECTATION, "Only 100-continue can be expected.")
+    return Accepted(
+        target,
+        None if length is None else int(length),
+        coding is not None,
+        expect is not None and not http10,
+    )

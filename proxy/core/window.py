@@ -1,0 +1,294 @@
+"""One limit's window, kept so that the server can never count more than the limit.
+
+Network delay differs from call to call, so calls spaced rightly here may arrive bunched there. A call
+therefore occupies the window from its dispatch until *its response head + the window*: it arrived no
+later than its response, and the call that takes its place is sent no earlier than a window after that.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Iterator
+from heapq import merge
+from itertools import islice, repeat
+from math import inf, nextafter
+
+CLOCK_DRIFT = 5e-4
+"""How much faster our clock may run than the server's: 500 ppm, the most that NTP ever slews."""
+
+HEARING_SECONDS = 1.0
+"""Beside others, so long after the last call we wait for word of those under way."""
+
+COMPANY_WINDOWS = 5
+"""For so many windows after a call of somebody else we take care not to overtake the server's count."""
+
+
+class Moments:
+    """Sorted moments of which the oldest may be forgotten; counts include the forgotten ones."""
+
+    __slots__ = ("forgotten", "times")
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.forgotten = 0
+
+    @property
+    def total(self) -> int:
+        """How many there have been."""
+        return self.forgotten + len(self.times)
+
+    def add(self, when: float) -> None:
+        """Remember one; constant time when it is the latest."""
+        if not self.times or when >= self.times[-1]:
+            self.times.append(when)
+        else:
+            insort(self.times, when)
+
+    def remove(self, when: float) -> None:
+        """Take back one that was added at `when`, be it forgotten or not."""
+        place = bisect_left(self.times, when)
+        if self.times[place : place + 1] == [when]:
+            del self.times[place]
+        else:
+            self.forgotten -= 1
+
+    def before(self, when: float) -> int:
+        """How many were earlier than `when`."""
+        return self.forgotten + bisect_left(self.times, when)
+
+    def until(self, when: float) -> int:
+        """How many were at `when` or earlier; constant time when all were."""
+        times = self.times
+        if not times or times[-1] <= when:
+            return self.forgotten + len(times)
+        return self.forgotten + bisect_right(times, when)
+
+    def after(self, when: float) -> Iterator[float]:
+        """Those later than `when`, oldest first."""
+        return map(self.times.__getitem__, range(bisect_right(self.times, when), len(self.times)))
+
+    def forget(self, when: float) -> None:
+        """Let go of those at `when` or earlier, in batches so that it costs little."""
+        if self.times and self.times[0] <= when:
+            count = bisect_right(self.times, when)
+            if 2 * count >= len(self.times):
+                del self.times[:count]
+                self.forgotten += count
+
+
+class Others:
+    """Calls of others, in batches as they were inferred; counts include those that were forgotten."""
+
+    __slots__ = ("_batches", "_forgotten", "total")
+
+    def __init__(self) -> None:
+        self._batches: deque[list[float]] = deque()
+        self._forgotten = 0
+        self.total = 0
+
+    def add(self, when: float, count: int) -> None:
+        """Believe in `count` more from `when` on, which is never earlier than before."""
+        self._batches.append([when, count])
+        self.total += count
+
+    def until(self, when: float) -> int:
+        """How many were inferred at `when` or earlier."""
+        count = self._forgotten
+        for inferred, calls in self._batches:
+            if inferred > when:
+                break
+            count += int(calls)
+        return count
+
+    def after(self, when: float) -> Iterator[float]:
+        """When each of those was inferred that came later than `when`, oldest first."""
+        for inferred, calls in self._batches:
+            if inferred > when:
+                yield from repeat(inferred, int(calls))
+
+    def drop(self, when: float, count: int) -> None:
+        """Cease to believe in the `count` oldest of those inferred later than `when`."""
+        self.total -= count
+        for batch in self._batches:
+            if batch[0] > when:
+                taken = min(count, int(batch[1]))
+                batch[1] -= taken
+                count -= taken
+
+    def forget(self, when: float) -> None:
+        """Let go of those inferred at `when` or earlier."""
+        while self._batches and self._batches[0][0] <= when:
+            self._forgotten += int(self._batches.popleft()[1])
+
+
+class Window:
+    """At most `limit` calls in any `seconds` at the server, ours and those of others together."""
+
+    __slots__ = (
+        "_began_after",
+        "_began_before",
+        "_lowered_at",
+        "_others",
+        "_raised_at",
+        "_read",
+        "_sent",
+        "_sent_at",
+        "_settled",
+        "_span",
+        "limit",
+        "seconds",
+    )
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self._span = seconds * (1 + CLOCK_DRIFT)
+        self._sent = Moments()
+        self._settled = Moments()
+        self._others = Others()
+        self._read = (-inf, limit, 0)
+        self._raised_at = self._lowered_at = self._sent_at = -inf
+        self._began_after = self._began_before = -inf
+
+    def occupied(self, now: float) -> int:
+        """Calls that the server may still count."""
+        horizon = now - self._span
+        others = self._others
+        count = self._sent.total - self._settled.until(horizon)
+        return count + others.total - others.until(horizon) if others.total else count
+
+    def foreign(self, now: float) -> int:
+        """Calls of others that are believed to be in the window."""
+        return self._others.total - self._others.until(now - self._span)
+
+    def free(self, now: float) -> int:
+        """Calls that may be sent at once; 0 when others have taken more than was left."""
+        free = self.limit - self.occupied(now)
+        if now - self._raised_at <= COMPANY_WINDOWS * self._span:
+            free = min(free, self._unclaimed(now))
+        return max(0, free)
+
+    def idle(self, now: float) -> bool:
+        """True when there is nothing here worth keeping."""
+        return self.occupied(now) == 0
+
+    def earliest(self, now: float, ahead: int = 0) -> float | None:
+        """When the call behind `ahead` others can be sent, if nobody else comes.
+
+        Calls in flight leave a window after their responses, which are not known yet: with nothing
+        else to wait for the answer is None for the first in line, and the least possible time behind it.
+        Beside others, word of those under way can make it earlier, by less than `HEARING_SECONDS`.
+        """
+        vacant = self._vacant(now, ahead)
+        if vacant is None or ahead or self._unclaimed(now) > 0:
+            return vacant
+        return max(vacant, _after(self._sent_at, HEARING_SECONDS))
+
+    def dispatch(self, now: float) -> None:
+        """Take a place for a call that is sent now."""
+        self._sent.add(now)
+        self._sent_at = now
+        self._forget(now)
+
+    def settle(self, head_at: float) -> None:
+        """Say when a call's response head, or its failure, was read: its place is free a window later."""
+        self._settled.add(head_at)
+
+    def give_back(self, sent_at: float) -> None:
+        """Free the place of a call that never left."""
+        self._sent.remove(sent_at)
+
+    def unaccounted(self, sent_at: float) -> int:
+        """Ours that a server answering a call sent at `sent_at` may not have counted yet, itself excepted."""
+        return self._sent.total - self._settled.before(sent_at) - 1
+
+    def learn(self, sent_at: float, head_at: float, remaining: int, now: float) -> int:
+        """Compare the server's count with ours; returns how many calls of others that revealed.
+
+        The call arrived between `sent_at` and `head_at`. Of ours the server had then counted at least
+        those settled before it was sent (and itself), at most those sent before its response. The
+        estimate moves only where it leaves those bounds; each inferred call stays for a window from now.
+
+        A server that counts less than that least has begun a fixed window anew: then only what came
+        since counts. A response says nothing that was sent before the latest such beginning was seen, or
+        whose attempt took longer than a window; one sent before another's head was read never lowers what
+        that one raised, and one read before another was sent never raises what that one lowered.
+        """
+        if now - sent_at > self.seconds or sent_at < self._began_before:
+            return 0
+        counted = max(1, self.limit - remaining)
+        missing = self._least(sent_at, head_at) - counted
+        if missing > 0:
+            self._began_after = next(islice(self._sent.after(self._oldest(head_at)), missing - 1, None))
+            self._began_before = head_at
+        if sent_at >= self._read[0]:
+            self._read = (sent_at, remaining, self._gone(now))
+        oldest = max(sent_at - self._span, self._began_after)
+        most = self._sent.until(head_at) - self._settled.before(oldest)
+        believed = self.foreign(now)
+        if counted - most > believed and head_at >= self._lowered_at:
+            revealed = counted - most - believed
+            self._others.add(now, revealed)
+            self._raised_at = head_at
+            return revealed
+        excess = believed - max(0, counted - self._least(sent_at, head_at))
+        if excess > 0 and sent_at >= self._raised_at:
+            self._others.drop(now - self._span, excess)
+            self._lowered_at = sent_at
+        return 0
+
+    def _least(self, sent_at: float, head_at: float) -> int:
+        """How many of ours the server must have counted when it answered a call."""
+        return 1 + max(0, self._settled.before(sent_at) - self._sent.until(self._oldest(head_at)))
+
+    def _oldest(self, head_at: float) -> float:
+        """What was sent later, the server had not forgotten yet when it answered."""
+        return max(head_at - self.seconds * (1 - CLOCK_DRIFT), self._began_before)
+
+    def _vacant(self, now: float, ahead: int) -> float | None:
+        """As `earliest`, by our own count alone."""
+        free = self.limit - self.occupied(now)
+        if ahead < free:
+            return now
+        turns, place = divmod(ahead - max(0, free), self.limit)
+        at = next(islice(self._leaving(now), place + max(0, -free), None), None)
+        if at is not None:
+            return _after(at, self._span) + turns * self._span
+        if ahead == 0:
+            return None
+        return now + self._span + turns * self._span
+
+    def _unclaimed(self, now: float) -> int:
+        """What the latest response left, less our calls that it may not have counted yet.
+
+        Where others have been seen of late it is wiser to hear from ours under way than to overtake
+        the server's word, but not to wait for one that hangs. Alone, our own count is exact and this would
+        only cost time.
+        """
+        alone = now - self._raised_at > COMPANY_WINDOWS * self._span
+        if alone or now - self._sent_at >= HEARING_SECONDS or self._sent.total == self._settled.total:
+            return self.limit
+        sent_at, remaining, gone = self._read
+        return remaining - self.unaccounted(sent_at) + self._gone(now) - gone
+
+    def _gone(self, now: float) -> int:
+        horizon = now - self._span
+        return self._settled.until(horizon) + self._others.until(horizon)
+
+    def _leaving(self, now: float) -> Iterator[float]:
+        """Those whose end is known and whom the server may still count, by the time they came."""
+        horizon = now - self._span
+        return merge(self._settled.after(horizon), self._others.after(horizon))
+
+    def _forget(self, now: float) -> None:
+        """Keep what `learn` can still ask about: two windows."""
+        horizon = now - 2 * self._span
+        self._sent.forget(horizon)
+        self._settled.forget(horizon)
+        self._others.forget(horizon)
+
+
+def _after(when: float, seconds: float) -> float:
+    """The first moment at which `when` is `seconds` ago however the subtraction is rounded."""
+    return nextafter(when + seconds, inf)

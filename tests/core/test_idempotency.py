@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core import idempotency
+from proxy.core.idempotency import KEY_BYTES, KEY_LIFE_SECONDS, KEYED_METHODS, Keys, new_key
+
+XERO_REMEMBERS_SECONDS = 360.0
+XERO_KEY_CHARACTERS = 128
+
+
+def test_a_key_of_our_own_is_fit_for_xero_and_its_own() -> None:
+    keys = {new_key(number.to_bytes(KEY_BYTES, "big")) for number in range(100)}
+    assert len(keys) == 100
+    assert all(key.isascii() and len(key) <= XERO_KEY_CHARACTERS for key in keys)
+    assert all(key.startswith(b"xero-proxy-") for key in keys)
+    assert new_key(bytes(range(KEY_BYTES))) == b"xero-proxy-000102030405060708090a0b0c0d0e0f"
+
+
+def test_a_key_is_trusted_for_less_time_than_xero_remembers_it() -> None:
+    assert XERO_REMEMBERS_SECONDS > KEY_LIFE_SECONDS
+    assert {"POST", "PUT", "PATCH"} == KEYED_METHODS
+
+
+def test_the_life_of_a_key_begins_when_it_is_first_sent() -> None:
+    keys = Keys()
+    assert keys.first_used("app", b"key", 10.0) == 10.0
+    assert keys.first_used("app", b"key", 300.0) == 10.0
+    assert keys.first_used("app", b"key", 899.0) == 10.0, "long expired, but not yet surely forgotten by Xero"
+    assert keys.first_used("app", b"key", 899.0 + 2 * KEY_LIFE_SECONDS) == 1499.0
+    assert keys.first_used("app", b"key", 1600.0) == 1499.0
+
+
+def test_keys_of_different_apps_are_different() -> None:
+    keys = Keys()
+    assert keys.first_used("one", b"key", 1.0) == 1.0
+    assert keys.first_used("two", b"key", 2.0) == 2.0
+    assert keys.first_used("onek", b"ey", 3.0) == 3.0
+
+
+def test_a_key_is_kept_as_a_hash() -> None:
+    keys = Keys()
+    keys.first_used("app", b"CANARY", 1.0)
+    assert b"CANARY" not in b"".join(keys._uses)
+
+
+def test_what_xero_has_forgotten_is_forgotten() -> None:
+    keys = Keys()
+    for number in range(2000):
+        keys.first_used("app", b"%d" % number, float(number))
+    assert len(keys._uses) == 2 * KEY_LIFE_SECONDS
+
+
+def test_of_very_many_keys_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idempotency, "KEYS_KEPT", 10)
+    keys = Keys()
+    for number in range(100):
+        keys.first_used("app", b"%d" % number, 0.0)
+        assert len(keys._uses) <= 10
+    assert keys.first_used("app", b"99", 1.0) == 0.0
+    assert keys.first_used("app", b"0", 1.0) == 1.0
+
+
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.floats(0.0, 800.0)), max_size=40))
+def test_a_key_is_never_trusted_for_longer_than_xero_remembers_it(uses: list[tuple[bytes, float]]) -> None:
+    """Xero counts six minutes from the first call and, once they are over, from the next one."""
+    keys, now, began = Keys(), 0.0, dict[bytes, float]()
+    for key, pause in uses:
+        now += pause
+        if now - began.get(key, -inf) >= XERO_REMEMBERS_SECONDS:
+            began[key] = now
+        assert keys.first_used("app", key, now) <= began[key]
+    times = [last for _, last in keys._uses.values()]
+    assert times == sorted(times)

@@ -1,0 +1,31 @@
+"""Where limits and holds are kept, behind one contract.
+
+The rules stand in `proxy.core.limits`; a store says where their state lives and who shares it.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.core.holds import HoldChange
+from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.model import AppView, HoldKey, HoldView, TenantView
+
+
+class Store(Protocol):
+    """Decides and accounts, one whole decision per call. Only `forecast` and `view` may be out of date."""
+
+    async def acquire(self, ask: Ask) -> Permit | Denial:
+        """Charge all limits or none; see `Limits.acquire`."""
+
+    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
+        """Account for an attempt that has ended; exactly once per permit."""
+
+    async def clear(self, key: HoldKey) -> HoldChange | None:
+        """End a hold because an operator says so; None where there is none."""
+
+    def forecast(self, ask: Ask, ahead: int) -> Forecast:
+        """The earliest time that is possible as far as this process knows."""
+
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+        """Budgets and holds for operators, as far as this process knows."""

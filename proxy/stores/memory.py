@@ -1,0 +1,40 @@
+"""Limits and holds in this process alone. Its calls never suspend, so a decision is atomic."""
+
+from __future__ import annotations
+
+from random import Random
+
+from proxy.clock import Clock
+from proxy.core.holds import HoldChange, HoldTimes
+from proxy.core.limits import Ask, Caps, Denial, Effects, Forecast, Limits, Permit, Settlement
+from proxy.core.model import AppView, HoldKey, HoldView, TenantView
+
+
+class MemoryStore:
+    """`proxy.stores.Store` over `Limits` and the process's clock."""
+
+    def __init__(self, caps: Caps, times: HoldTimes, clock: Clock, random: Random) -> None:
+        self._limits = Limits(caps, times)
+        self._clock = clock
+        self._random = random
+
+    async def acquire(self, ask: Ask) -> Permit | Denial:
+        """Charge all limits or none."""
+        return self._limits.acquire(ask, self._clock.now())
+
+    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
+        """Account for an attempt that has ended."""
+        return self._limits.settle(permit, settlement, self._clock.now(), self._random.random())
+
+    async def clear(self, key: HoldKey) -> HoldChange | None:
+        """End a hold because an operator says so."""
+        return self._limits.clear(key)
+
+    def forecast(self, ask: Ask, ahead: int) -> Forecast:
+        """The earliest time that is possible."""
+        return self._limits.forecast(ask, ahead, self._clock.now())
+
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+        """Budgets and holds for operators."""
+        now = self._clock.now()
+        return *self._limits.view(now), self._limits.holds.view(now)

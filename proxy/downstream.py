@@ -1,0 +1,92 @@
+"""The callers' side: listens, and lets every `Call` be handled.
+
+Nothing but the handler decides an answer, except where there is no request to hand over: a malformed
+head, one that does not arrive in time, and a handler that crashed are answered through `refuse`. The
+request is never quoted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy.caller import Caller, Handler, Reception, Refuse
+from proxy.clock import Clock
+from proxy.deadlines import Deadlines
+
+BACKLOG = 1024
+
+
+class Downstream:
+    """Listens for callers. Timeouts are seconds.
+
+    `head_timeout` bounds a head from its first byte on, `idle_timeout` a connection without a request,
+    `body_timeout` the wait for each piece of a request body, `write_timeout` a caller that does not read.
+    `crashed` is told where the handler failed: type and place of the exception, nothing else of it.
+    """
+
+    def __init__(
+        self,
+        handle: Handler,
+        refuse: Refuse,
+        *,
+        clock: Clock,
+        crashed: Callable[[str], None],
+        idle_timeout: float = 75.0,
+        head_timeout: float = 20.0,
+        body_timeout: float = 30.0,
+        write_timeout: float = 300.0,
+    ) -> None:
+        self._reception = Reception(
+            handle=handle,
+            refuse=refuse,
+            crashed=lambda error: crashed(_place(error)),
+            clock=clock,
+            deadlines=Deadlines(clock),
+            idle_timeout=idle_timeout,
+            head_timeout=head_timeout,
+            body_timeout=body_timeout,
+            write_timeout=write_timeout,
+        )
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port (the one given, or the one chosen for 0)."""
+        reception = self._reception
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Caller(reception), host, port, backlog=BACKLOG)
+        bound = int(self._server.sockets[0].getsockname()[1])
+        names = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
+        reception.own_authorities = frozenset(f"{name}:{bound}".encode() for name in names)
+        return bound
+
+    def drain(self) -> None:
+        """Stop listening, close idle connections, and let the others end with their answer."""
+        self._reception.draining = True
+        if self._server is not None:
+            self._server.close()
+        for caller in list(self._reception.callers):
+            caller.close_if_idle()
+        self._reception.check_empty()
+
+    async def finished(self) -> None:
+        """Wait, after `drain`, until the last caller has its answer and the last request has ended."""
+        await self._reception.empty.wait()
+
+    async def close(self) -> None:
+        """Cut every connection that is left and cancel the handler of every request."""
+        self.drain()
+        for caller in list(self._reception.callers):
+            caller.cut()
+        tasks = list(self._reception.left)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _place(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return f"{type(error).__name__} at {where}"

@@ -1,0 +1,263 @@
+"""One connection to Xero: a request goes out, at most one response comes back.
+
+The connection is good for another request only if the whole request was sent, the whole response was
+read, nothing came after it and both sides want to keep it. Whatever arrives while nobody asked ends the
+connection, so that it can never be taken for the next caller's answer.
+
+1xx responses are swallowed, and do not move the deadline; a 101 was never asked for and is garbage.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+
+from proxy.clock import Clock
+from proxy.core.framing import BadFraming, Framing, UntilClose, response_framing
+from proxy.core.model import Failure
+from proxy.flow import HIGH_WATER, Connection, Inflow
+from proxy.response import Response, Truncated
+from proxy.wire import END_OF_HEAD, MAX_HEAD, Heads, ResponseHead
+
+LAST_STATUS = 599
+FIRST_FINAL = 200
+SWITCHING_PROTOCOLS = 101
+INTERIM = 100
+
+Result = Response | Failure
+
+
+class Exchange(Connection):
+    """A connection to one origin. `idle` is told when it can carry another request, `gone` when it ends."""
+
+    __slots__ = (
+        "_body_timeout",
+        "_buffer",
+        "_clock",
+        "_framing",
+        "_gone",
+        "_head",
+        "_head_at",
+        "_heads",
+        "_idle",
+        "_inflow",
+        "_length",
+        "_method",
+        "_poll",
+        "_result",
+        "_sent",
+        "_spool_dir",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        heads: Heads,
+        *,
+        body_timeout: float,
+        spool_dir: str | None,
+        idle: Callable[[Exchange], None],
+        gone: Callable[[Exchange], None],
+    ) -> None:
+        super().__init__()
+        self._clock = clock
+        self._heads = heads
+        self._body_timeout = body_timeout
+        self._spool_dir = spool_dir
+        self._idle = idle
+        self._gone = gone
+        self._poll = select.poll()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._method = ""
+        self._buffer = b""
+        self._head: ResponseHead | None = None
+        self._head_at = 0.0
+        self._length: int | None = None
+        self._framing: Framing | None = None
+        self._inflow: Inflow | None = None
+        self._result: asyncio.Future[Result] | None = None
+        self._sent = False
+
+    # --- asked by the pool
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Prepare to ask the kernel whether bytes are waiting."""
+        super().connection_made(transport)
+        self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+
+    def fit(self) -> bool:
+        """Whether a request may go out: open, and nothing has arrived since the last response.
+
+        The kernel is asked, because what arrived this instant has not reached `data_received` yet.
+        """
+        return not self.lost and not self.transport.is_closing() and not self._poll.poll(0)
+
+    def begin(self, method: str, deadline: float) -> asyncio.Future[Result]:
+        """Expect a response to `method` with its head by `deadline`."""
+        self._method = method
+        self.deadline = deadline
+        self._result = asyncio.get_running_loop().create_future()
+        return self._result
+
+    @property
+    def answered(self) -> bool:
+        """Whether the response has begun, or the exchange failed: writing more is no use."""
+        return self._head is not None or self.transport.is_closing()
+
+    def sent(self) -> None:
+        """Note that the request has been written whole."""
+        self._sent = True
+
+    def drop(self) -> None:
+        """End the connection now."""
+        self.transport.abort()
+
+    def abandon(self) -> None:
+        """Give the request up half sent: what was kept of its body cannot be read."""
+        self._fail("upstream_reset", "proxy_internal_error", "The kept request body could not be read.")
+        self.drop()
+
+    # --- told by the transport
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a response; bytes that nobody waits for end the connection."""
+        if self._framing is not None:
+            self._take_body(self._framing, data)
+        elif self._result is None or self._result.done():
+            self.drop()
+        else:
+            self._take_head(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Settle what is open: a body that ends with the connection is whole, all else is cut."""
+        super().connection_lost(exc)
+        if isinstance(self._framing, UntilClose) and exc is None and self._inflow and not self._inflow.failed:
+            self._finish(b"")
+        elif self._head is None and not self._buffer:
+            self._fail(
+                "upstream_reset", "connection_terminated", "Xero closed the connection without an answer."
+            )
+        else:
+            self._fail(
+                "upstream_truncated", "http_response_incomplete", "The connection broke inside the answer."
+            )
+        self._gone(self)
+
+    def expire(self, now: float) -> None:
+        """End an attempt or an idle connection whose time is up; a body that our side holds back has time."""
+        if self._inflow is not None and self._inflow.paused:
+            self.deadline = now + self._body_timeout
+            return
+        self._fail("upstream_timeout", "http_response_timeout", "No complete answer came in time.")
+        self.drop()
+
+    # --- the response
+
+    def _take_head(self, data: bytes) -> None:
+        data = self._buffer + data
+        self._buffer = b""
+        while (end := data.find(END_OF_HEAD)) >= 0:
+            start = 2 if data.startswith(b"\r\n") else 0
+            if start and not end:
+                data = data[start:]
+                continue
+            head = self._heads.response(data[start : end + 4])
+            data = data[end + 4 :]
+            if head is None:
+                self._garbage("The head is not well-formed HTTP.")
+                return
+            if FIRST_FINAL <= head.status <= LAST_STATUS:
+                self._begin_body(head, data)
+                return
+            if not INTERIM <= head.status < FIRST_FINAL or head.status == SWITCHING_PROTOCOLS:
+                self._garbage(f"The status {head.status} cannot be an answer.")
+                return
+        self._buffer = data
+        if len(data) > MAX_HEAD or not _may_begin_response(data):
+            self._garbage("What came is not HTTP, or its head does not end.")
+
+    def _begin_body(self, head: ResponseHead, rest: bytes) -> None:
+        try:
+            self._framing, self._length = response_framing(self._method, head.status, head.headers)
+        except BadFraming as error:
+            self._garbage(f"{error}.")
+            return
+        self._head = head
+        self._head_at = self._clock.now()
+        self._inflow = Inflow(self.transport)
+        self.wake_writer()
+        self._take_body(self._framing, rest)
+
+    def _take_body(self, framing: Framing, data: bytes) -> None:
+        inflow, head = self._inflow, self._head
+        if inflow is None or head is None or inflow.failed:
+            return
+        try:
+            piece, rest = framing.feed(data)
+        except BadFraming as error:
+            self._garbage(f"{error}.")
+            return
+        if piece:
+            inflow.put(piece)
+        if framing.done:
+            self._finish(rest)
+            return
+        self.deadline = self._clock.now() + self._body_timeout
+        if inflow.size >= HIGH_WATER and self._result is not None and not self._result.done():
+            self._result.set_result(self._response(head, inflow))
+
+    def _finish(self, rest: bytes) -> None:
+        inflow, head = self._inflow, self._head
+        if inflow is None or head is None:
+            return
+        if rest and not head.keep_alive:
+            # The peer said that nothing follows, so this is more of a body whose length was wrong.
+            self._garbage("Bytes follow an answer that was to be the last.")
+            return
+        inflow.end()
+        result, response = self._result, None
+        if result is not None and not result.done():
+            response = self._response(head, inflow)
+        reusable = self._sent and head.keep_alive and not rest and not isinstance(self._framing, UntilClose)
+        self._clear()
+        if reusable and not self.lost:
+            self._idle(self)
+        else:
+            self.drop()
+        if result is not None and response is not None:
+            result.set_result(response)
+
+    def _response(self, head: ResponseHead, inflow: Inflow) -> Response:
+        return Response(
+            head.status,
+            head.reason,
+            head.headers,
+            first=inflow.take(),
+            length=self._length,
+            head_at=self._head_at,
+            inflow=None if inflow.ended else inflow,
+            drop=self.drop,
+            spool_dir=self._spool_dir,
+        )
+
+    def _settle(self, result: Result) -> None:
+        if self._result is not None and not self._result.done():
+            self._result.set_result(result)
+
+    def _garbage(self, detail: str) -> None:
+        self._fail("upstream_garbage", "http_protocol_error", detail)
+        self.drop()
+
+    def _fail(self, name: str, error: str, detail: str) -> None:
+        self._settle(Failure(name, sent=True, error=error, detail=detail))
+        if self._inflow is not None:
+            self._inflow.fail(Truncated(detail))
+        self.wake_writer()
+
+
+def _may_begin_response(data: bytes) -> bool:
+    start = data[2:] if data.startswith(b"\r\n") else data
+    return (start.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(start[:7])) and b"\n\n" not in start

@@ -1,0 +1,159 @@
+"""Bytes in order and at the pace of whoever is slower: what both sides' connections share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+HIGH_WATER = 64 * 1024
+LOW_WATER = 16 * 1024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class Lost(ConnectionError):
+    """The peer closed or reset the connection."""
+
+
+class Inflow:
+    """The body of one message as it arrives. Reading from the network pauses while nobody takes it."""
+
+    __slots__ = ("_error", "_pieces", "_reader", "_size", "_transport", "ended", "on_end", "paused")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._error: Exception | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self.ended = False
+        self.paused = False
+        self.on_end: Callable[[bool], None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived and were not taken yet."""
+        return self._size
+
+    @property
+    def failed(self) -> bool:
+        """Whether the body was cut or broken."""
+        return self._error is not None
+
+    def put(self, piece: bytes) -> None:
+        """Add bytes that arrived."""
+        self._pieces.append(piece)
+        self._size += len(piece)
+        if self._size > HIGH_WATER and not self.paused:
+            self.paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """Note that the body is complete."""
+        self.ended = True
+        self._resume()
+        self._wake()
+        self._tell(ok=True)
+
+    def fail(self, error: Exception) -> None:
+        """Note that the rest of the body will not come; readers get `error` after what did arrive."""
+        if self.ended or self._error is not None:
+            return
+        self._error = error
+        self._resume()
+        self._wake()
+        self._tell(ok=False)
+
+    async def read(self) -> bytes:
+        """Return the next bytes, empty at the end. Raises what `fail` was given."""
+        while not self._pieces:
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                return b""
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return whatever has arrived, without waiting."""
+        pieces, self._pieces = self._pieces, []
+        self._size = 0
+        self._resume()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _resume(self) -> None:
+        if self.paused:
+            self.paused = False
+            self._transport.resume_reading()
+
+    def _wake(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _tell(self, *, ok: bool) -> None:
+        tell, self.on_end = self.on_end, None
+        if tell is not None:
+            tell(ok)
+
+
+class Connection(asyncio.Protocol):
+    """The writing half of a connection, and the ways to end it."""
+
+    __slots__ = ("_drained", "_full", "deadline", "lost", "transport")
+
+    transport: asyncio.Transport
+
+    def __init__(self) -> None:
+        self.deadline = float("inf")
+        self.lost = False
+        self._full = False
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer reads more slowly than we write."""
+        return self._full
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        """Wake whoever waits to write."""
+        self.lost = True
+        self.wake_writer()
+
+    def pause_writing(self) -> None:
+        """Note that the peer reads more slowly than we write."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Note that there is room again."""
+        self._full = False
+        self.wake_writer()
+
+    def wake_writer(self) -> None:
+        """Let `drain` return."""
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    async def drain(self) -> None:
+        """Wait until there is room to write, or `wake_writer` was called. Raises `Lost`."""
+        if self._full and not self.lost:
+            self._drained = asyncio.get_running_loop().create_future()
+            await self._drained
+        if self.lost:
+            raise Lost
+
+    def reset(self) -> None:
+        """Close at once with a TCP reset, so that the peer cannot take what it has for a whole message."""
+        endpoint = self.transport.get_extra_info("socket")
+        if endpoint is not None and not self.lost:
+            with contextlib.suppress(OSError):  # the peer was faster
+                endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self.transport.abort()

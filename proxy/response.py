@@ -1,0 +1,111 @@
+"""A response of Xero's, as far as it has come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.core.framing import BadFraming
+from proxy.core.model import Headers
+from proxy.flow import Inflow
+from proxy.spool import Spool
+
+
+class Truncated(ConnectionError):
+    """Upstream was cut before the end of the body."""
+
+
+class Response:
+    """Head and first bytes of a response; the rest follows by `read` where it is not `complete`.
+
+    `first` is the whole body if that came within 64 KiB, otherwise its beginning. `head_at` is the clock's
+    time when the head was read; `length` is what Content-Length says, even without a body (HEAD, 304).
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_drop",
+        "_inflow",
+        "_spool",
+        "_spool_dir",
+        "complete",
+        "first",
+        "head_at",
+        "headers",
+        "length",
+        "reason",
+        "status",
+    )
+
+    def __init__(
+        self,
+        status: int,
+        reason: bytes,
+        headers: Headers,
+        *,
+        first: bytes,
+        length: int | None,
+        head_at: float,
+        inflow: Inflow | None = None,
+        drop: Callable[[], None] | None = None,
+        spool_dir: str | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.first = first
+        self.complete = inflow is None
+        self.head_at = head_at
+        self.length = length
+        self._inflow = inflow
+        self._drop = drop
+        self._spool_dir = spool_dir
+        self._spool: Spool | None = None
+        self._ahead: asyncio.Task[None] | None = None
+
+    def read_ahead(self, ended: Callable[[bool], None]) -> None:
+        """Take the body from upstream as fast as it comes, whatever the caller's pace.
+
+        `ended` is called once: with True when upstream has delivered everything, with False when it was cut.
+        Only for a response that is not `complete`.
+        """
+        if self._inflow is None:
+            raise RuntimeError("a complete response has nothing to read ahead")
+        if self._inflow.ended or self._inflow.failed:
+            ended(not self._inflow.failed)
+        else:
+            self._inflow.on_end = ended
+        self._spool = Spool(self._spool_dir)
+        self._ahead = asyncio.get_running_loop().create_task(_fill(self._inflow, self._spool))
+
+    async def read(self) -> bytes:
+        """Return the next bytes after `first`, empty at the end. Raises `Truncated` when upstream was cut."""
+        if self._inflow is None:
+            return b""
+        try:
+            return await (self._inflow.read() if self._spool is None else self._spool.get())
+        except (BadFraming, OSError) as error:
+            raise Truncated from error
+
+    def close(self) -> None:
+        """Let go of what was not read, and of the upstream connection unless everything has come already.
+
+        What is being read ahead is still read to its end, and thrown away: a call is in progress at Xero
+        until then, and one that is dropped here may go on there beside the one that takes its place.
+        """
+        if self._spool is not None:
+            self._spool.close()
+        elif self._inflow is not None:
+            if not self._inflow.ended and self._drop is not None:
+                self._drop()
+            self._inflow.fail(Truncated())
+
+
+async def _fill(inflow: Inflow, spool: Spool) -> None:
+    try:
+        while piece := await inflow.read():
+            await spool.put(piece)
+    except (BadFraming, OSError) as error:
+        spool.end(error)
+    else:
+        spool.end()

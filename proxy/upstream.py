@@ -1,0 +1,235 @@
+"""One attempt at Xero: a response, or a failure that says whether anything was sent.
+
+The connections are ours, so that nothing happens behind the retry table's back: no hidden resend, no
+redirect, no cookie, no decompression, no re-encoding of the target. A connection that died after the
+first byte was written is a failure whose outcome is unknown, and is reported, never repeated here.
+
+Scheme, host and port come from the settings; a caller decides nothing but the path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+from functools import partial
+
+from config.values import Origin
+from proxy.body import Body
+from proxy.clock import Clock
+from proxy.core.model import Failure, Headers, Host
+from proxy.deadlines import Deadlines
+from proxy.exchange import Exchange, Result
+from proxy.flow import Lost
+from proxy.wire import Heads
+
+SMALL_BODY = 64 * 1024
+IDLE_SECONDS = 50.0
+BODY_TIMEOUT = 60.0
+MAX_IDLE = 256
+HAPPY_EYEBALLS_DELAY = 0.25
+_ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+
+
+@dataclass(frozen=True, slots=True)
+class Outbound:
+    """A request as it is sent. `headers` are end-to-end only; Host and framing are added here."""
+
+    host: Host
+    method: str
+    target: bytes
+    headers: Headers
+    body: Body | None
+
+
+class Upstream:
+    """Pooled connections to Xero's two hosts. Timeouts are seconds.
+
+    `timeout` runs from the start of sending to the end of the response head, `body_timeout` from one piece
+    of the response body to the next.
+    """
+
+    def __init__(
+        self,
+        api: Origin,
+        identity: Origin,
+        *,
+        connect_timeout: float,
+        timeout: float,
+        clock: Clock,
+        spool_dir: str | None = None,
+        body_timeout: float = BODY_TIMEOUT,
+        idle_seconds: float = IDLE_SECONDS,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._origins = {Host.API: api, Host.IDENTITY: identity}
+        self._connect_timeout = connect_timeout
+        self._timeout = timeout
+        self._clock = clock
+        self._spool_dir = spool_dir
+        self._body_timeout = body_timeout
+        self._idle_seconds = idle_seconds
+        needs_tls = "https" in (api.scheme, identity.scheme)
+        self._tls = (tls or _default_tls()) if needs_tls else None
+        self._heads = Heads.of_responses()
+        self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
+        self._open: set[Exchange] = set()
+        self._deadlines = Deadlines(clock)
+        self._closed = False
+
+    async def send(self, outbound: Outbound) -> Result:
+        """Send once. Returns when the body is whole or 64 KiB of it are there, or with what went wrong."""
+        if not outbound.target.startswith(b"/"):
+            raise ValueError("only a path can be sent")
+        exchange = self._pooled(outbound.host) or await self._connect(outbound.host)
+        if isinstance(exchange, Failure):
+            return exchange
+        result = exchange.begin(outbound.method, self._clock.now() + self._timeout)
+        try:
+            await self._write(exchange, outbound)
+            return await result
+        except asyncio.CancelledError:
+            exchange.drop()
+            raise
+
+    async def close(self) -> None:
+        """Drop every connection."""
+        self._closed = True
+        for exchange in list(self._open):
+            exchange.drop()
+        await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
+
+    async def _write(self, exchange: Exchange, outbound: Outbound) -> None:
+        head, body = self._head(outbound), outbound.body
+        if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):
+            exchange.transport.write(head + (body.in_memory or b"") if body else head)
+            exchange.sent()
+            return
+        exchange.transport.write(head)
+        try:
+            async with contextlib.aclosing(body.pieces()) as pieces:
+                async for piece in pieces:
+                    if exchange.answered:
+                        return  # an early answer: the connection is not used again
+                    exchange.transport.write(piece)
+                    await exchange.drain()
+        except Lost:
+            return  # the exchange has noted it
+        except OSError:
+            exchange.abandon()
+            return
+        exchange.sent()
+
+    def _head(self, outbound: Outbound) -> bytes:
+        parts = [
+            outbound.method.encode(),
+            b" ",
+            outbound.target,
+            b" HTTP/1.1\r\nHost: ",
+            self._origins[outbound.host].authority,
+            b"\r\n",
+        ]
+        for name, value in outbound.headers:
+            parts += (name, b": ", value, b"\r\n")
+        if outbound.body is not None:
+            parts.append(b"Content-Length: %d\r\n" % outbound.body.size)
+        elif outbound.method in _ALWAYS_LENGTH:
+            parts.append(b"Content-Length: 0\r\n")
+        parts.append(b"\r\n")
+        return b"".join(parts)
+
+    # --- connections
+
+    def _pooled(self, host: Host) -> Exchange | None:
+        idle = self._idle[host]
+        while idle:
+            exchange = idle.pop()
+            if exchange.fit():
+                return exchange
+            exchange.drop()
+        return None
+
+    def _keep(self, host: Host, exchange: Exchange) -> None:
+        idle = self._idle[host]
+        if self._closed or len(idle) >= MAX_IDLE:
+            exchange.transport.close()
+            return
+        exchange.deadline = self._clock.now() + self._idle_seconds
+        idle.append(exchange)
+
+    def _forget(self, host: Host, exchange: Exchange) -> None:
+        self._open.discard(exchange)
+        self._deadlines.forget(exchange)
+        with contextlib.suppress(ValueError):
+            self._idle[host].remove(exchange)
+
+    async def _connect(self, host: Host) -> Exchange | Failure:
+        origin = self._origins[host]
+        tls = self._tls if origin.scheme == "https" else None
+        connecting = asyncio.ensure_future(
+            asyncio.get_running_loop().create_connection(
+                partial(self._exchange, host),
+                origin.host,
+                origin.port,
+                ssl=tls,
+                server_hostname=origin.host if tls else None,
+                happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
+            ),
+        )
+        try:
+            done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
+        finally:
+            if not connecting.done():
+                connecting.cancel()
+        if not done:
+            return _unsent("connect_failed", "connection_timeout", "No connection came about in time.")
+        try:
+            _, exchange = connecting.result()
+        except OSError as error:
+            return _connect_failure(error)
+        if exchange.transport.is_closing():
+            return _unsent(
+                "connect_failed", "connection_terminated", "Xero closed the new connection at once."
+            )
+        self._open.add(exchange)
+        self._deadlines.watch(exchange)
+        return exchange
+
+    def _exchange(self, host: Host) -> Exchange:
+        return Exchange(
+            self._clock,
+            self._heads,
+            body_timeout=self._body_timeout,
+            spool_dir=self._spool_dir,
+            idle=partial(self._keep, host),
+            gone=partial(self._forget, host),
+        )
+
+
+def _connect_failure(error: OSError) -> Failure:
+    match error:
+        case socket.gaierror():
+            return _unsent("dns_failed", "dns_error", "The name of Xero's host could not be resolved.")
+        case ssl.SSLCertVerificationError():
+            return _unsent(
+                "tls_failed", "tls_certificate_error", "The certificate of Xero's host is not valid."
+            )
+        case ssl.SSLError():
+            return _unsent("tls_failed", "tls_protocol_error", "No TLS connection to Xero's host came about.")
+        case ConnectionRefusedError():
+            return _unsent("connect_failed", "connection_refused", "Xero's host refused the connection.")
+        case _:
+            return _unsent("connect_failed", "destination_unavailable", "Xero's host could not be reached.")
+
+
+def _unsent(name: str, error: str, detail: str) -> Failure:
+    return Failure(name, sent=False, error=error, detail=detail)
+
+
+def _default_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,165 @@
+"""The only file that touches aiohttp's insides: its C parsers (llhttp), fed with one complete head at a time.
+
+Only heads go through them. Where a body ends is decided in `proxy.core.framing`, because llhttp as aiohttp
+configures it for responses is lenient (bare line feeds, folded fields, blanks in chunk sizes), and
+because bodies then need no `StreamReader`, no pausing of the parser and no parser per connection: one
+parser serves all connections of a side and is replaced after whatever leaves it in another state than the
+start. What aiohttp raises quotes the message, so it never leaves this file.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import aiohttp
+
+from proxy.core.model import Headers
+from proxy.core.strict import Problem, Refusal, RequestHead
+
+try:
+    from aiohttp import _http_parser as _parsers
+except ImportError:  # pragma: no cover - reported by check_aiohttp
+    _parsers = None
+
+FLOOR = (3, 14, 4)
+MAX_HEAD = 64 * 1024
+MAX_FIELDS = 200
+END_OF_HEAD = b"\r\n\r\n"
+
+_TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its fields, as received."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    keep_alive: bool
+
+
+def check_aiohttp() -> None:
+    """Raise RuntimeError unless aiohttp is new enough and has its C parser.
+
+    The pure Python one accepts framing that the C parser refuses.
+    """
+    version = tuple(int(part) for part in re.findall(r"\d+", aiohttp.__version__)[:3])
+    if version < FLOOR:
+        raise RuntimeError(f"aiohttp {aiohttp.__version__} is too old: {'.'.join(map(str, FLOOR))} is needed")
+    if _parsers is None:
+        raise RuntimeError("aiohttp was installed without its C parser: install a binary wheel")
+
+
+class Heads:
+    """Parses heads, one complete head at a time."""
+
+    __slots__ = ("_kind", "_parser")
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._parser: Any = None
+
+    @classmethod
+    def of_requests(cls) -> Heads:
+        """Return a parser of request heads."""
+        return cls("HttpRequestParser")
+
+    @classmethod
+    def of_responses(cls) -> Heads:
+        """Return a parser of response heads."""
+        return cls("HttpResponseParser")
+
+    def request(self, head: bytes) -> RequestHead | Problem:
+        """Return the parsed request, or why it is none."""
+        if problem := _head_problem(head):
+            return problem
+        line = head[: head.index(b"\r\n")]
+        if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+            kind = Refusal.VERSION if re.search(rb" HTTP/[0-9]\.[0-9]$", line) else Refusal.MALFORMED
+            return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
+        message = self._parse(head) if line.count(b" ") == 2 else None
+        if message is None:
+            return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
+        return RequestHead(
+            message.method,
+            message.path.encode("utf-8", "surrogateescape"),
+            message.raw_headers,
+            line.endswith(b"0"),
+            not message.should_close,
+            bool(message.upgrade),
+        )
+
+    def response(self, head: bytes) -> ResponseHead | None:
+        """Return the parsed response, or None where it is not well-formed HTTP/1.x."""
+        if _head_problem(head) or not head.startswith((b"HTTP/1.1 ", b"HTTP/1.0 ")):
+            return None
+        message = self._parse(head)
+        if message is None:
+            return None
+        return ResponseHead(
+            message.code,
+            message.reason.encode("utf-8", "surrogateescape"),
+            message.raw_headers,
+            not message.should_close,
+        )
+
+    def _parse(self, head: bytes) -> Any:
+        parser = self._parser
+        if parser is None:
+            parser = getattr(_parsers, self._kind)(
+                None,
+                None,
+                MAX_HEAD,
+                max_line_size=MAX_HEAD,
+                max_headers=MAX_FIELDS,
+                max_field_size=MAX_HEAD,
+                response_with_body=False,
+                auto_decompress=False,
+            )
+        self._parser = None
+        try:
+            messages, upgraded, _ = parser.feed_data(head)
+        except Exception:  # noqa: BLE001 - whatever aiohttp raises, it means that this is no HTTP
+            return None
+        if len(messages) != 1:
+            return None
+        message = messages[0][0]
+        if not (upgraded or message.upgrade or message.should_close):
+            self._parser = parser
+        return message
+
+
+def _head_problem(head: bytes) -> Problem | None:
+    controls = head.translate(None, _TEXT)
+    lines = len(controls) // 2
+    if len(head) > MAX_HEAD or lines > MAX_FIELDS + 2:
+        return Problem(
+            Refusal.HEAD_TOO_LARGE,
+            f"The head may hold {MAX_FIELDS} fields and {MAX_HEAD} bytes at most.",
+        )
+    if controls != b"\r\n" * lines or head.count(b"\r\n") != lines:
+        return Problem(
+            Refusal.MALFORMED, "The head holds control bytes or a line that does not end with CR LF."
+        )
+    if b"\n " in head or b"\n\t" in head:
+        return Problem(Refusal.MALFORMED, "A field is folded over several lines.")
+    return None
+
+
+def partial_head_problem(data: bytes) -> Problem | None:
+    """Why the beginning of a request head can never become a good one, as far as that is plain already."""
+    if len(data) > MAX_HEAD:
+        return Problem(Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_HEAD} bytes at most.")
+    if data.count(b"\n") != data.count(b"\r\n") or (data[:1].isspace() and data != b"\r"):
+        return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
+    return None
+
+
+def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) -> bytes:
+    """The bytes of a response head; `framing` holds what only the connection knows, and the end."""
+    parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(framing)
+    return b"".join(parts)

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.body import Body, BodyProblem, BodyStore, Stalled
+from proxy.core.framing import BadFraming
+from proxy.flow import Lost
+from proxy.spool import MEMORY, Spool, UnnamedFile
+
+
+class Pieces:
+    """A stream of given pieces, then perhaps an error."""
+
+    def __init__(self, *pieces: bytes, error: Exception | None = None) -> None:
+        self.left = [*pieces]
+        self.error = error
+
+    async def read(self) -> bytes:
+        if self.left:
+            return self.left.pop(0)
+        if self.error is not None:
+            raise self.error
+        return b""
+
+
+async def whole(pieces: AsyncIterator[bytes]) -> bytes:
+    return b"".join([piece async for piece in pieces])
+
+
+async def kept(store: BodyStore, *pieces: bytes) -> Body:
+    body = await store.keep(Pieces(*pieces), None)
+    assert isinstance(body, Body)
+    return body
+
+
+async def test_a_small_body_stays_in_memory_and_replays_byte_for_byte() -> None:
+    store = BodyStore(10, 100)
+    body = await kept(store, b"abc", b"def")
+    assert (body.size, body.in_memory) == (6, b"abcdef")
+    assert await whole(body.pieces()) == await whole(body.pieces()) == b"abcdef"
+    assert store.in_memory == 6
+    body.close()
+    body.close()
+    assert store.in_memory == 0
+
+
+async def test_a_large_body_goes_to_disk_and_replays_byte_for_byte() -> None:
+    store = BodyStore(1000, 10_000_000)
+    pieces = [os.urandom(100_000) for _ in range(12)]
+    body = await kept(store, *pieces)
+    assert (body.size, body.in_memory, store.in_memory) == (1_200_000, None, 0)
+    assert await whole(body.pieces()) == await whole(body.pieces()) == b"".join(pieces)
+    body.close()
+
+
+async def test_an_empty_body_is_a_body() -> None:
+    body = await kept(BodyStore(10, 10))
+    assert (body.size, body.in_memory) == (0, b"")
+    assert await whole(body.pieces()) == b""
+
+
+async def test_a_declared_length_over_the_limit_is_refused_before_anything_is_read() -> None:
+    stream = Pieces(b"x")
+    assert await BodyStore(10, 10).keep(stream, 11) is BodyProblem.TOO_LARGE
+    assert stream.left == [b"x"]
+
+
+async def test_a_body_that_grows_over_the_limit_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = BodyStore(2, 10, str(tmp_path))
+    assert await store.keep(Pieces(b"abc", b"defghij", b"k"), None) is BodyProblem.TOO_LARGE
+    assert store.in_memory == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (Lost(), BodyProblem.GONE),
+        (Stalled(), BodyProblem.STALLED),
+        (BadFraming(), BodyProblem.MALFORMED),
+    ],
+)
+async def test_a_body_that_does_not_come_whole_is_a_problem(error: Exception, problem: BodyProblem) -> None:
+    store = BodyStore(10, 100)
+    assert await store.keep(Pieces(b"abc", error=error), None) is problem
+    assert store.in_memory == 0
+
+
+async def test_a_disk_that_cannot_be_written_is_a_problem_not_a_crash(tmp_path: Path) -> None:
+    store = BodyStore(2, 100, str(tmp_path / "absent"))
+    assert await store.keep(Pieces(b"abc"), None) is BodyProblem.STORAGE
+    assert store.in_memory == 0
+
+
+async def test_over_the_cap_of_memory_in_all_even_small_bodies_go_to_disk() -> None:
+    store = BodyStore(100, 1000, memory_total=150)
+    first = await kept(store, b"x" * 90)
+    second = await kept(store, b"y" * 90)
+    assert (first.in_memory is None, second.in_memory is None) == (False, True)
+    assert await whole(second.pieces()) == b"y" * 90
+    first.close()
+    third = await kept(store, b"z" * 90)
+    assert third.in_memory is not None
+
+
+async def test_bodies_that_are_still_coming_count_towards_the_cap() -> None:
+    store = BodyStore(1000, 100_000, memory_total=5_000)
+    more = asyncio.Event()
+
+    class Slow:
+        def __init__(self) -> None:
+            self.left = 9
+
+        async def read(self) -> bytes:
+            if not self.left:
+                await more.wait()
+                return b""
+            self.left -= 1
+            return b"x" * 100
+
+    tasks = [asyncio.create_task(store.keep(Slow(), None)) for _ in range(50)]
+    loop = asyncio.get_running_loop()
+    for _ in range(200):
+        await loop.run_in_executor(None, int)
+    assert store.in_memory <= 5_000
+    more.set()
+    for body in await asyncio.gather(*tasks):
+        assert isinstance(body, Body)
+        assert await whole(body.pieces()) == b"x" * 900
+        body.close()
+    assert store.in_memory == 0
+
+
+def test_a_spool_file_has_no_name_and_is_for_the_owner_only(tmp_path: Path) -> None:
+    file = UnnamedFile(str(tmp_path))
+    details = os.fstat(file.fileno())
+    assert list(tmp_path.iterdir()) == []
+    assert (stat.S_IMODE(details.st_mode), details.st_nlink) == (0o600, 0)
+
+
+def test_so_it_is_where_the_file_system_must_name_it_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    test_a_spool_file_has_no_name_and_is_for_the_owner_only(tmp_path)
+
+
+def test_a_forgotten_file_is_closed() -> None:
+    file = UnnamedFile(None)
+    descriptor = file.fileno()
+    del file
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=30), max_size=12), st.lists(st.booleans(), max_size=24))
+def test_what_goes_into_a_spool_comes_out_in_order_whoever_is_faster(
+    pieces: list[bytes], turns: list[bool]
+) -> None:
+    async def run() -> None:
+        spool = Spool(None)
+        out = b""
+        left = [piece * (MEMORY // 20) for piece in pieces]
+        sent = list(left)
+        for put in turns:
+            if put and left:
+                await spool.put(left.pop(0))
+            elif len(out) < sum(map(len, sent[: len(sent) - len(left)])):
+                out += await spool.get()
+        for piece in left:
+            await spool.put(piece)
+        spool.end()
+        while data := await spool.get():
+            out += data
+        assert out == b"".join(sent)
+
+    asyncio.run(run())
+
+
+async def test_a_spool_that_cannot_be_written_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "absent"))
+    await spool.put(b"a" * MEMORY)
+    writing = asyncio.create_task(spool.put(b"b"))
+    assert await spool.get() == b"a" * MEMORY
+    await writing
+    assert await spool.get() == b"b"
+
+
+async def test_a_closed_spool_swallows_and_releases_its_writer(tmp_path: Path) -> None:
+    spool = Spool(str(tmp_path / "absent"))
+    await spool.put(b"a" * MEMORY)
+    writing = asyncio.create_task(spool.put(b"b"))
+    spool.close()
+    await writing
+    await spool.put(b"c")
+    assert await spool.get() == b""
+
+
+async def test_a_spool_gives_out_what_came_before_the_error() -> None:
+    spool = Spool(None)
+    await spool.put(b"a")
+    spool.end(Lost())
+    assert await spool.get() == b"a"
+    with pytest.raises(Lost):
+        await spool.get()

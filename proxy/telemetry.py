@@ -1,0 +1,239 @@
+"""What is counted and logged about requests: the record of one, its line, and the metrics.
+
+Metrics are Prometheus', on a registry of their own. Paths never become labels, and whatever a caller chooses
+(its organisation, its method) becomes one of a bounded set of values, so that no traffic can grow memory. The
+children of the metrics are bound once per set of label values: a request costs dictionary look-ups.
+
+What the scheduler knows at the moment of a scrape (depths, budgets, holds) is read then, by `proxy.gauges`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from config.values import TenantLabel
+from proxy.core.holds import HoldAction, HoldChange
+from proxy.core.model import Route
+from proxy.log import Log, printable
+
+M = TypeVar("M", Counter, Histogram)
+
+TENANTS_MAX = 500
+OTHER = "other"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+QUEUE_BUCKETS = (0.001, 0.01, 0.05, 0.25, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+REQUEST_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 330, 660)
+UPSTREAM_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60, 120, 330)
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of one request, filled in as it goes along; written once, at its end.
+
+    `arrived` is on the clock's scale, sizes are bytes of bodies. `tenant` is empty where the request belongs
+    to no organisation. `limit` is the limit or the reason of the hold that blocked longest, `error` a type of
+    RFC 9209, `gone_at` the stage in which the caller left; each is empty where there is none. `received` is
+    the upstream's status.
+    """
+
+    id: str
+    arrived: float
+    method: str
+    app: str = ""
+    tenant: str = ""
+    api: str = OTHER
+    route: str = ""
+    status: int = 0
+    class_: str = ""
+    attempts: int = 0
+    queue_seconds: float = 0.0
+    upstream_seconds: float = 0.0
+    limit: str = ""
+    bytes_in: int = 0
+    bytes_out: int = 0
+    correlation_id: str = ""
+    error: str = ""
+    gone_at: str = ""
+    received: int | None = None
+
+    def routed(self, route: Route) -> None:
+        """Note where the request goes and whose it is."""
+        self.app, self.tenant = route.app, route.tenant or ""
+        self.api, self.route = route.api, route.template
+
+    def concluded(self, class_: str, status: int, error: str = "") -> None:
+        """Note the answer."""
+        self.class_, self.status, self.error = class_, status, error
+
+
+class TenantNames:
+    """Organisations as label values: at most `TENANTS_MAX` of them, first come, the rest as `other`.
+
+    The value is empty, which Prometheus takes for no label, where there is no organisation to name.
+    """
+
+    def __init__(self, mode: TenantLabel) -> None:
+        self._mode = mode
+        self._names: dict[str, str] = {"": ""}
+
+    def __call__(self, tenant: str) -> str:
+        """The label value of one organisation."""
+        name = self._names.get(tenant)
+        if name is not None:
+            return name
+        if self._mode is TenantLabel.NONE:
+            return ""
+        if len(self._names) > TENANTS_MAX:
+            return OTHER
+        if self._mode is TenantLabel.HASH:
+            name = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        else:
+            name = printable(tenant)
+        self._names[tenant] = name
+        return name
+
+
+class _Children(dict[tuple[str | int, ...], M], Generic[M]):
+    """Label values to the bound metric: a hit costs a look-up, a tenth of `labels()`."""
+
+    def __init__(self, metric: M) -> None:
+        super().__init__()
+        self._metric: M = metric
+
+    def __missing__(self, values: tuple[str | int, ...]) -> M:
+        child: M = self._metric.labels(*values)
+        self[values] = child
+        return child
+
+
+class Telemetry:
+    """Everything about requests that operators see. `tenants` is shared with `proxy.gauges`."""
+
+    def __init__(
+        self, registry: CollectorRegistry, log: Log, tenant_label: TenantLabel, version: str
+    ) -> None:
+        self.tenants = TenantNames(tenant_label)
+        self._log = log
+        self._registry = registry
+        # The creation time of every series doubles what is scraped; restarts show in process_start_time.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
+        self._describe_process(version)
+        self._requests = self._counter("requests", "Requests answered", "api", "method", "status", "class")
+        self._attempts = self._counter("attempts", "Attempts by the class of their outcome", "api", "class")
+        self._retries = self._counter("retries", "Repeated attempts by what they repeat", "class")
+        self._suppressed = self._counter("retries_suppressed", "Repetitions not made", "reason")
+        self._shed = self._counter("shed", "Requests refused without a send", "reason")
+        self._disconnects = self._counter("client_disconnects", "Callers that left before the end", "stage")
+        self._holds = self._counter("holds", "Holds begun", "reason")
+        self._foreign = self._counter("foreign_calls", "Calls that others made on the same limit", "tenant")
+        self._bytes = self._counter("response_bytes", "Bytes of bodies sent to callers", "tenant", "api")
+        self._duration = self._histogram("request_duration", "Arrival to answer", REQUEST_BUCKETS, "api")
+        self._upstream = self._histogram("upstream_duration", "One attempt", UPSTREAM_BUCKETS, "api")
+        self._queue = self._histogram(
+            "queue_wait", "Waiting, by the limit or hold that blocked longest", QUEUE_BUCKETS, "limit"
+        )
+
+    def request(self, record: Record, seconds: float) -> None:
+        """Count a request that has ended, `seconds` after it arrived, and write its line."""
+        method = record.method if record.method in METHODS else OTHER
+        status = record.status if 100 <= record.status <= 599 else OTHER
+        self._requests[record.api, method, status, record.class_].inc()
+        self._duration[record.api,].observe(seconds)
+        self._queue[record.limit or "none",].observe(record.queue_seconds)
+        if record.bytes_out:
+            self._bytes[self.tenants(record.tenant), record.api].inc(record.bytes_out)
+        self._log.request(
+            {
+                "request_id": record.id,
+                "app": record.app,
+                "tenant": record.tenant,
+                "api": record.api,
+                "method": record.method,
+                "route": record.route,
+                "status": record.status,
+                "class": record.class_,
+                "attempts": record.attempts,
+                "seconds": round(seconds, 6),
+                "queue_seconds": round(record.queue_seconds, 6),
+                "upstream_seconds": round(record.upstream_seconds, 6),
+                "limit": record.limit,
+                "bytes_in": record.bytes_in,
+                "bytes_out": record.bytes_out,
+                "xero_correlation_id": record.correlation_id,
+                "error": record.error,
+                "gone_at": record.gone_at,
+            }
+        )
+
+    def attempt(self, api: str, class_name: str, seconds: float) -> None:
+        """One attempt has ended."""
+        self._attempts[api, class_name].inc()
+        self._upstream[api,].observe(seconds)
+
+    def retry(self, class_name: str) -> None:
+        """An outcome of this class is followed by another attempt."""
+        self._retries[class_name,].inc()
+
+    def retry_suppressed(self, reason: str) -> None:
+        """An outcome could have been tried again and was not."""
+        self._suppressed[reason,].inc()
+
+    def shed(self, reason: str) -> None:
+        """A request was refused without a send."""
+        self._shed[reason,].inc()
+
+    def disconnect(self, stage: str) -> None:
+        """A caller left."""
+        self._disconnects[stage,].inc()
+
+    def foreign_calls(self, tenant: str, calls: int) -> None:
+        """Others were found to have made `calls` on an organisation's limit."""
+        self._foreign[self.tenants(tenant),].inc(calls)
+
+    def hold_changed(self, change: HoldChange, seconds: float) -> None:
+        """Write the line of a hold that changed; `seconds` is the time left. Warnings, so that they remain
+        where the lines of requests are filtered out.
+        """
+        if change.action is HoldAction.BEGUN:
+            self._holds[change.reason,].inc()
+        key = change.key
+        self._log.warning(
+            "hold",
+            action=change.action.value,
+            scope=key.scope.value,
+            app=key.app,
+            tenant=key.tenant,
+            api=key.api,
+            reason=change.reason,
+            seconds=round(seconds, 3),
+        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
+        return _Children(Counter(f"xero_proxy_{name}", f"{text}.", labels, registry=self._registry))
+
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> _Children[Histogram]:
+        full = f"xero_proxy_{name}_seconds"
+        return _Children(Histogram(full, f"{text}.", labels, registry=self._registry, buckets=buckets))
+
+    def _describe_process(self, version: str) -> None:
+        build = Info("xero_proxy_build", "What runs.", registry=self._registry)
+        build.info({"version": version, "python": platform.python_version()})
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+
+import pytest
+
+from proxy.simulator.cli import run_simulator
+
+PROGRAM = "import sys; from proxy.simulator.cli import run_simulator; sys.exit(run_simulator(sys.argv[1:]))"
+
+
+async def begin(*flags: str) -> tuple[asyncio.subprocess.Process, str]:
+    """A simulator in a process of its own, and the address that it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PROGRAM, "--listen", "127.0.0.1:0", *flags, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    first = (await process.stdout.readline()).decode()
+    return process, first.split()[3]
+
+
+async def status(url: str) -> int:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        b"GET /api.xro/2.0/Organisation HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer a\r\n"
+        b"Xero-Tenant-Id: t1\r\n\r\n"
+    )
+    line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+async def test_it_says_where_it_is_and_a_signal_ends_it_well(signum: signal.Signals) -> None:
+    process, url = await begin("--minute-limit", "2", "--latency-ms", "1:2", "--windows", "rolling")
+    try:
+        assert [await status(url) for _ in range(3)] == [200, 200, 429]
+        process.send_signal(signum)
+        assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_faults_are_flags_too() -> None:
+    process, url = await begin("--fail-next", "1:500", "--offline", "t1")
+    try:
+        assert await status(url) == 503
+    finally:
+        process.terminate()
+        assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--nothing"],
+        ["--listen", "8081"],
+        ["--listen", "127.0.0.1:99999"],
+        ["--minute-limit", "0"],
+        ["--windows", "square"],
+        ["--window-seconds", "0"],
+        ["--window-seconds", "nan"],
+        ["--latency-ms", "300:50"],
+        ["--latency-ms", "fast"],
+        ["--jitter-ms", "-1"],
+        ["--fail-next", "1:unheard_of"],
+        ["--offline", ":5"],
+        ["--maintenance", "soon"],
+    ],
+    ids=" ".join,
+)
+def test_a_bad_flag_is_named_and_ends_with_2(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_simulator(flags) == 2
+    assert flags[0] in capsys.readouterr().err
+
+
+def test_help_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_simulator(["--help"]) == 0
+    assert "--foreign-per-minute" in capsys.readouterr().out
+
+
+def test_an_address_that_is_taken_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert run_simulator(["--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 1
+    assert "in use" in capsys.readouterr().err

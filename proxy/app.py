@@ -1,0 +1,213 @@
+"""Builds the sidecar from its settings and runs it: the only place that knows all parts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from random import Random
+
+from aiohttp.web import AppRunner
+from prometheus_client import CollectorRegistry
+
+from config.apis import load_apis
+from config.responses import load_responses
+from config.settings import Settings
+from proxy import __version__
+from proxy.admin import Admin, start_admin
+from proxy.body import BodyStore
+from proxy.clock import Clock
+from proxy.core.answers import Asked, failed
+from proxy.core.holds import HoldTimes
+from proxy.core.limits import Caps
+from proxy.core.marks import Course, marks
+from proxy.core.model import Headers
+from proxy.core.retry import Backoff, Budgets
+from proxy.core.strict import Refusal
+from proxy.downstream import Downstream
+from proxy.gauges import Gauges
+from proxy.log import Log, take_library_logs
+from proxy.pipeline import Pipeline, Policy
+from proxy.scheduler import Scheduler, Waiting
+from proxy.stores.memory import MemoryStore
+from proxy.telemetry import Record, Telemetry
+from proxy.upstream import Upstream
+from proxy.wire import check_aiohttp
+
+LOG_FLUSH_SECONDS = 2.0
+
+REFUSED = {
+    Refusal.METHOD: "method_not_allowed",
+    Refusal.TIMEOUT: "body_timeout",
+    Refusal.TOO_LARGE: "body_too_large",
+    Refusal.MISDIRECTED: "misdirected",
+    Refusal.INTERNAL: "internal",
+}
+"""Rows of the response table for what never became a request; everything else is `invalid_request`."""
+
+
+class Sidecar:
+    """All parts of one sidecar. `start` listens, `stop` drains; both once."""
+
+    def __init__(self, settings: Settings, log: Log, clock: Clock, random: Random) -> None:
+        self._settings = settings
+        self._log = log
+        self._clock = clock
+        self._ready = False
+        registry = CollectorRegistry()
+        self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
+        self.scheduler = _scheduler(settings, clock, random, self.telemetry)
+        registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
+        self._upstream = Upstream(
+            settings.upstream,
+            settings.identity_upstream,
+            connect_timeout=settings.connect_timeout_seconds,
+            timeout=settings.upstream_timeout_seconds,
+            clock=clock,
+            spool_dir=settings.spool_dir or None,
+        )
+        self._pipeline = _pipeline(settings, clock, random, self.telemetry, self.scheduler, self._upstream)
+        self._downstream = Downstream(self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed)
+        self._admin = Admin(
+            registry=registry,
+            snapshot=self.scheduler.snapshot,
+            clear_hold=self.scheduler.clear,
+            ready=lambda: self._ready,
+            clock=clock,
+            started=clock.now(),
+            version=__version__,
+            token=settings.admin_token,
+        )
+        self._admin_runner: AppRunner | None = None
+        self.port = self.admin_port = 0
+
+    async def start(self) -> None:
+        """Listen on both ports. Raises OSError naming the address that cannot be had."""
+        admin, callers = self._settings.admin_listen, self._settings.listen
+        self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
+        self.admin_port = self._admin_runner.addresses[0][1]
+        self.port = await self._downstream.start(callers.host, callers.port)
+        self._ready = True
+        self._log.info(
+            "listening",
+            version=__version__,
+            listen=f"{callers.host}:{self.port}",
+            admin_listen=f"{admin.host}:{self.admin_port}",
+            upstream=str(self._settings.upstream),
+        )
+
+    async def stop(self) -> None:
+        """Accept nothing more, let requests end for `DRAIN_SECONDS`, then cut what is left."""
+        self._ready = False
+        until = self._clock.now() + self._settings.drain_seconds
+        self._log.info("draining", seconds=self._settings.drain_seconds)
+        self.scheduler.drain(until)
+        self._pipeline.drain(until)
+        self._downstream.drain()
+        done, _ = await asyncio.wait(
+            [asyncio.ensure_future(self._downstream.finished())], timeout=self._settings.drain_seconds
+        )
+        await self._downstream.close()
+        await self._upstream.close()
+        self.scheduler.close()
+        if self._admin_runner is not None:
+            await self._admin_runner.cleanup()
+        self._log.info("stopped", drained=bool(done))
+
+    def _refuse(self, kind: str, detail: str) -> tuple[int, Headers, bytes]:
+        """The answer to what never became a request, counted and logged like any other."""
+        record = Record(id=os.urandom(8).hex(), arrived=self._clock.now(), method="")
+        refusal = Refusal(kind)
+        name = REFUSED.get(refusal, "invalid_request")
+        answer = failed(name, detail, Asked(record.id), status=refusal.status)
+        record.concluded(name, answer.status, answer.error)
+        record.bytes_out = len(answer.body)
+        self.telemetry.request(record, 0.0)
+        course = Course(name, 0, 0.0, 0.0, error=answer.error)
+        return answer.status, (*answer.headers, *marks(course)), answer.body
+
+    def _crashed(self, place: str) -> None:
+        self._log.error("crashed", place=place)
+
+
+def _scheduler(settings: Settings, clock: Clock, random: Random, telemetry: Telemetry) -> Scheduler:
+    caps = Caps(
+        minute=settings.tenant_minute_limit,
+        minute_seconds=settings.minute_window_seconds,
+        day=settings.tenant_day_limit,
+        concurrent=settings.tenant_concurrent_limit,
+        app_minute=settings.app_minute_limit,
+    )
+    times = HoldTimes(
+        offline=settings.offline_backoff_seconds,
+        backoff=settings.retry_backoff_seconds,
+        backoff_max=settings.retry_backoff_max_seconds,
+    )
+    return Scheduler(
+        MemoryStore(caps, times, clock, random),
+        clock,
+        Waiting(settings.queue_limit, settings.queue_limit_total),
+        observe=telemetry.hold_changed,
+        foreign=lambda ask, calls: telemetry.foreign_calls(ask.tenant or "", calls),
+    )
+
+
+def _pipeline(
+    settings: Settings,
+    clock: Clock,
+    random: Random,
+    telemetry: Telemetry,
+    scheduler: Scheduler,
+    upstream: Upstream,
+) -> Pipeline:
+    policy = Policy(
+        max_wait=settings.max_wait_seconds,
+        retry_after_max=settings.retry_after_max_seconds,
+        idempotency=settings.idempotency,
+        backoff=Backoff(
+            settings.retry_attempts, settings.retry_backoff_seconds, settings.retry_backoff_max_seconds
+        ),
+    )
+    return Pipeline(
+        policy,
+        prefixes=load_apis(),
+        table=load_responses(),
+        scheduler=scheduler,
+        upstream=upstream,
+        bodies=BodyStore(
+            settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or tempfile.gettempdir()
+        ),
+        telemetry=telemetry,
+        budgets=Budgets(settings.retry_budget),
+        clock=clock,
+        random=random,
+        random_bits=os.urandom,
+    )
+
+
+async def run_until_stopped(settings: Settings) -> int:
+    """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not listen."""
+    clock = Clock()
+    log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
+    take_library_logs(log, settings.log_level)
+    sidecar = Sidecar(settings, log, clock, Random())
+    try:
+        return await _run(sidecar, log)
+    finally:
+        await asyncio.get_running_loop().run_in_executor(None, log.close, LOG_FLUSH_SECONDS)
+
+
+async def _run(sidecar: Sidecar, log: Log) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        check_aiohttp()
+        await sidecar.start()
+    except (OSError, RuntimeError) as error:
+        log.error("cannot_start", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
+        return 1
+    await stop.wait()
+    await sidecar.stop()
+    return 0

@@ -1,0 +1,98 @@
+"""One attempt: send → classify → settle.
+
+An attempt is finished and accounted for whatever becomes of its caller: its permit is settled exactly once,
+when upstream has delivered the whole body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.clock import Clock
+from proxy.core.classify import ResponseTable, classify, failure_class
+from proxy.core.idempotency import Keys
+from proxy.core.limits import Permit, Settlement
+from proxy.core.model import Failure, ResponseClass
+from proxy.core.response_headers import correlation_id, remaining, retry_after_seconds
+from proxy.job import Job
+from proxy.response import Response
+from proxy.scheduler import Scheduler
+from proxy.telemetry import Telemetry
+from proxy.upstream import Outbound, Upstream
+
+
+class Sender:
+    """Makes attempts and accounts for them."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        scheduler: Scheduler,
+        table: ResponseTable,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._upstream = upstream
+        self._scheduler = scheduler
+        self._table = table
+        self._telemetry = telemetry
+        self._clock = clock
+        self._keys = Keys()
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def attempt(self, job: Job, permit: Permit | None) -> tuple[Response | Failure, ResponseClass]:
+        """Send once and learn from what comes back; `permit` is None where no limits apply."""
+        began = self._clock.now()
+        job.use_key(self._keys, began)
+        try:
+            outcome = await self._upstream.send(
+                Outbound(job.route.host, job.call.method, job.call.target, job.headers(), job.body)
+            )
+        except BaseException:
+            job.record.attempts = job.history.sends + 1
+            await self._break_off(permit)
+            raise
+        row = self._classify(job, outcome)
+        job.history.record(row)
+        seconds = self._clock.now() - began
+        job.record.attempts = job.history.sends
+        job.record.upstream_seconds += seconds
+        self._telemetry.attempt(job.route.api, row.name, seconds)
+        await self._settle(permit, self._settlement(job, outcome, row), outcome)
+        return outcome, row
+
+    def _classify(self, job: Job, outcome: Response | Failure) -> ResponseClass:
+        if isinstance(outcome, Failure):
+            return failure_class(self._table, outcome.name)
+        job.record.received = outcome.status
+        job.record.correlation_id = correlation_id(outcome.headers)
+        return classify(self._table, outcome.status, outcome.headers, outcome.first, job.route.api)
+
+    def _settlement(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Settlement:
+        if isinstance(outcome, Failure):
+            job.retry_after = None
+            return Settlement(row, outcome.sent, self._clock.now())
+        job.retry_after = retry_after_seconds(outcome.headers, self._clock.wall())
+        return Settlement(row, True, outcome.head_at, remaining(outcome.headers), job.retry_after)
+
+    async def _settle(
+        self, permit: Permit | None, settlement: Settlement, outcome: Response | Failure
+    ) -> None:
+        """At once where the body has come; otherwise when upstream has delivered it."""
+        if isinstance(outcome, Response) and not outcome.complete:
+            outcome.read_ahead(lambda _whole: self._settle_later(permit, settlement))
+        elif permit is not None:
+            await self._scheduler.settle(permit, settlement)
+
+    def _settle_later(self, permit: Permit | None, settlement: Settlement) -> None:
+        if permit is None:
+            return
+        task = asyncio.ensure_future(self._scheduler.settle(permit, settlement))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _break_off(self, permit: Permit | None) -> None:
+        """The attempt ended unforeseen, or was cut at shutdown: it may have reached Xero."""
+        if permit is not None:
+            row = failure_class(self._table, "upstream_reset")
+            await self._scheduler.settle(permit, Settlement(row, sent=True, head_at=self._clock.now()))

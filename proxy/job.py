@@ -1,0 +1,111 @@
+"""One request under way: where it goes, what its attempts have shown, and who waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.body import Body
+from proxy.call import Call
+from proxy.core.answers import Asked
+from proxy.core.headers import end_to_end_request, get, urgency, wait_preference
+from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, Keys, new_key
+from proxy.core.limits import Ask
+from proxy.core.lines import Ticket
+from proxy.core.model import Headers, Host, Route
+from proxy.core.retry import REPEATABLE, History
+from proxy.telemetry import Record
+
+LONGEST_WAIT_SECONDS = 3600.0
+"""The most that `Prefer: wait` can ask for."""
+
+
+class Job:
+    """The state of one request between its stages; nothing here decides."""
+
+    def __init__(
+        self,
+        call: Call,
+        route: Route,
+        asked: Asked,
+        record: Record,
+        max_wait: float,
+        random_bits: Callable[[int], bytes] | None,
+    ) -> None:
+        self.call = call
+        self.route = route
+        self.asked = asked
+        self.record = record
+        self.body: Body | None = None
+        self.retry_after: float | None = None
+        wait = wait_preference(call.headers)
+        self.deadline = record.arrived + min(max_wait if wait is None else wait, LONGEST_WAIT_SECONDS)
+        self.ticket = Ticket(
+            Ask(route.app, route.tenant, route.api),
+            record.arrived,
+            self.deadline,
+            urgency(call.headers),
+            safe=call.method in {"GET", "HEAD"},
+        )
+        self._headers = end_to_end_request(call.headers)
+        self._random_bits = random_bits
+        self._key = get(self._headers, b"idempotency-key")
+        own = random_bits is not None and self._key is None
+        own = own and call.method in KEYED_METHODS and route.host is Host.API
+        self.history = History(call.method, keyed=own or bool(self._key), own_key=own)
+        if own:
+            self.renew_key()
+
+    def gone(self) -> bool:
+        """True once the caller has left, which can happen during any wait."""
+        return self.call.gone
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """What to do when the caller leaves; replaces what was to be done before."""
+        self.call.on_gone = callback
+
+    def renew_key(self) -> None:
+        """Choose a new `Idempotency-Key`: nothing was executed under the old one."""
+        if self._random_bits is not None:
+            self._key = new_key(self._random_bits(KEY_BYTES))
+            self.history.key_used_at = None
+
+    def use_key(self, keys: Keys, now: float) -> None:
+        """Note that the key is sent now; the life of a caller's own key began when it was first seen."""
+        if self._key and self.history.keyed and self.history.key_used_at is None:
+            if self.history.own_key:
+                self.history.key_used_at = now
+            else:
+                self.history.key_used_at = keys.first_used(self.route.app, self._key, now)
+
+    def headers(self) -> Headers:
+        """The end-to-end fields of the next attempt."""
+        if self.history.own_key and self._key:
+            return (*self._headers, (b"Idempotency-Key", self._key))
+        return self._headers
+
+    def bound_by_key(self) -> None:
+        """A write that may have been executed is repeated only inside its key's life."""
+        ends = self.history.key_ends()
+        if ends is not None:
+            self.ticket.deadline = min(self.deadline, ends)
+
+    def count_waits(self) -> None:
+        """Add up in the record what was waited for, and which limit blocked longest."""
+        waited = self.ticket.waited
+        self.record.queue_seconds = sum(waited.values(), 0.0)
+        self.record.limit = max(waited, key=lambda limit: waited[limit], default="")
+
+    def left_at(self, stage: str) -> None:
+        """The caller left while the request was in `stage`."""
+        self.record.gone_at = stage
+
+    @property
+    def unknown(self) -> bool:
+        """True where Xero may have executed a write and nobody knows."""
+        return self.history.unknown and self.call.method not in REPEATABLE
+
+    def close(self) -> None:
+        """Let go of the body."""
+        self.call.on_gone = None
+        if self.body is not None:
+            self.body.close()

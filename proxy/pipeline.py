@@ -1,0 +1,294 @@
+"""The life of a request, and the only place that knows the order of its stages.
+
+    caller → route → admit → [ acquire → send → classify → settle → decide ]* → respond → caller
+
+An attempt that has been sent is finished and accounted for even when the caller has gone; only the waits
+between attempts are cut short then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from http import HTTPStatus
+from math import inf
+from random import Random
+
+from proxy.attempt import Sender
+from proxy.body import BodyProblem, BodyStore
+from proxy.call import Call
+from proxy.clock import Clock
+from proxy.core.answers import Answer, Asked, failed
+from proxy.core.classify import ResponseTable
+from proxy.core.headers import get
+from proxy.core.limits import Permit
+from proxy.core.marks import Course, marks
+from proxy.core.model import Execution, Failure, Headers, ResponseClass
+from proxy.core.retry import Again, Backoff, Budgets, Stop, decide
+from proxy.core.route import AppIds, Prefixes, route
+from proxy.job import Job
+from proxy.replies import Passed, give_up, pass_on, refuse, unkept
+from proxy.response import Response
+from proxy.scheduler import Refusal, Scheduler, Why
+from proxy.telemetry import Record, Telemetry
+from proxy.upstream import Upstream
+
+CALLER_LEFT = "caller_left"
+CALLER_LEFT_STATUS = 499
+"""What is recorded where nobody is left to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Settings of the pipeline: seconds a request may wait, the longest `Retry-After` sent to callers,
+    whether unkeyed writes get an `Idempotency-Key`, and the retries.
+    """
+
+    max_wait: float = 120.0
+    retry_after_max: float = 300.0
+    idempotency: bool = True
+    backoff: Backoff = field(default_factory=Backoff)
+
+
+class Leave(Enum):
+    """What stands for a permit where none was taken."""
+
+    UNLIMITED = "the route has no limits"
+    GONE = "the caller has gone"
+
+
+class Pipeline:
+    """Takes a call from arrival to its one answer."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        prefixes: Prefixes,
+        table: ResponseTable,
+        scheduler: Scheduler,
+        upstream: Upstream,
+        bodies: BodyStore,
+        telemetry: Telemetry,
+        budgets: Budgets,
+        clock: Clock,
+        random: Random,
+        random_bits: Callable[[int], bytes],
+    ) -> None:
+        self._policy = policy
+        self._prefixes = prefixes
+        self._scheduler = scheduler
+        self._sender = Sender(upstream, scheduler, table, telemetry, clock)
+        self._bodies = bodies
+        self._telemetry = telemetry
+        self._budgets = budgets
+        self._clock = clock
+        self._random = random
+        self._random_bits = random_bits
+        self._apps = AppIds()
+        self._pauses: dict[asyncio.Future[None], float] = {}
+        self._drain_until = inf
+
+    def drain(self, until: float) -> None:
+        """Let nobody back off beyond `until`; whoever would is refused now."""
+        self._drain_until = until
+        for awake, end in self._pauses.items():
+            if end > until and not awake.done():
+                awake.set_result(None)
+
+    async def handle(self, call: Call) -> None:
+        """Answer one call, exactly once, and record it."""
+        record = Record(id=self._random_bits(8).hex(), arrived=self._clock.now(), method=call.method)
+        try:
+            await self._respond(call, await self._reply(call, record), record)
+        except asyncio.CancelledError:  # the drain is over
+            record.concluded("draining", CALLER_LEFT_STATUS)
+            raise
+        except Exception:
+            if not call.answered:
+                await self._respond(call, failed("internal", "The proxy failed.", Asked(record.id)), record)
+            raise
+        finally:
+            self._telemetry.request(record, self._clock.now() - record.arrived)
+
+    async def _reply(self, call: Call, record: Record) -> Passed | Answer | None:
+        """The stages up to the answer; None where the caller has gone."""
+        job = self._route(call, record)
+        if isinstance(job, Answer):
+            return job
+        try:
+            refusal = await self._admit(call, job)
+            if refusal is not None or job.gone():
+                return refusal
+            return await self._attempts(job)
+        finally:
+            self._scheduler.leave(job.ticket)
+            job.close()
+
+    def _route(self, call: Call, record: Record) -> Job | Answer:
+        asked = Asked(record.id, get(call.headers, b"accept") or b"", self._policy.retry_after_max)
+        app = self._apps.of(get(call.headers, b"authorization"))
+        found = route(call.target, call.headers, self._prefixes, app)
+        if isinstance(found, str):
+            detail = {
+                "tenant_invalid": "Xero-Tenant-Id is not one name of at most 100 printable characters.",
+            }.get(found, "The request target is not a path.")
+            return failed(found, detail, asked)
+        record.routed(found)
+        bits = self._random_bits if self._policy.idempotency else None
+        return Job(call, found, asked, record, self._policy.max_wait, bits)
+
+    async def _admit(self, call: Call, job: Job) -> Answer | None:
+        """Room in the line, then the whole body, before any permit is taken."""
+        job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
+        if job.route.limited and (refusal := self._scheduler.admit(job.ticket)):
+            return self._refuse(job, refusal)
+        self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
+        if not call.has_body:
+            return None
+        kept = await call.keep_body(self._bodies)
+        if isinstance(kept, BodyProblem):
+            if kept is BodyProblem.GONE:
+                job.left_at("body")
+            elif kept is BodyProblem.STORAGE:
+                self._telemetry.shed("spool_full")
+            return unkept(job, kept)
+        job.body = kept
+        job.record.bytes_in = kept.size if kept else 0
+        return None
+
+    def _refuse(self, job: Job, refusal: Refusal) -> Answer:
+        self._telemetry.shed(refusal.why)
+        return refuse(job, refusal, self._clock.now(), self._clock.wall())
+
+    async def _attempts(self, job: Job) -> Passed | Answer | None:
+        """[ acquire → send → classify → settle → decide ]*."""
+        while True:
+            permit = await self._acquire(job)
+            if permit is Leave.GONE:
+                return None
+            if isinstance(permit, Answer):
+                return permit
+            outcome, row = await self._sender.attempt(job, permit if isinstance(permit, Permit) else None)
+            match self._decide(job, row):
+                case Stop():
+                    return self._conclude(job, outcome, row)
+                case Again(at, fresh_key):
+                    if isinstance(outcome, Response):
+                        outcome.close()
+                    self._telemetry.retry(row.name)
+                    await self._pause(job, at, fresh_key=fresh_key)
+                    if at > self._drain_until:
+                        return self._refuse(job, Refusal(Why.DRAINING, "", at))
+
+    async def _acquire(self, job: Job) -> Permit | Leave | Answer:
+        """A permit, or the answer where there will be none in time."""
+        if job.gone():
+            job.left_at("queue")
+            return Leave.GONE
+        if not job.route.limited:
+            return Leave.UNLIMITED
+        job.bound_by_key()
+        granted = await self._scheduler.acquire(job.ticket)
+        job.count_waits()
+        if granted is None:
+            job.left_at("queue")
+            return Leave.GONE
+        if isinstance(granted, Permit):
+            return granted
+        return self._refuse(job, granted)
+
+    def _decide(self, job: Job, row: ResponseClass) -> Again | Stop:
+        if job.gone():
+            return Stop()
+        if not job.route.limited and row.execution is not Execution.NEVER_SENT:
+            return Stop()
+        now = self._clock.now()
+        decision = decide(
+            job.history,
+            row,
+            job.retry_after,
+            job.deadline,
+            now,
+            self._random.random(),
+            self._policy.backoff,
+            self._budgets.of(job.route.app, job.route.tenant),
+        )
+        if isinstance(decision, Stop) and decision.suppressed:
+            self._telemetry.retry_suppressed(decision.suppressed)
+        return decision
+
+    async def _pause(self, job: Job, until: float, *, fresh_key: bool) -> None:
+        """Back off before the next attempt; the caller's leaving ends it, and so does the proxy's own."""
+        if fresh_key:
+            job.renew_key()
+        began = self._clock.now()
+        if until <= began or until > self._drain_until or job.gone():
+            return
+        awake = asyncio.get_running_loop().create_future()
+
+        def wake() -> None:
+            if not awake.done():
+                awake.set_result(None)
+
+        timer = self._clock.call_at(until, wake)
+        job.when_gone(wake)
+        self._pauses[awake] = until
+        try:
+            await awake
+        finally:
+            del self._pauses[awake]
+            timer.cancel()
+        job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
+        job.ticket.waited["backoff"] = job.ticket.waited.get("backoff", 0.0) + self._clock.now() - began
+        if job.gone():
+            self._scheduler.caller_left(job.ticket)
+
+    def _conclude(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Passed | Answer | None:
+        if job.gone():
+            if isinstance(outcome, Response):
+                outcome.close()
+            job.left_at("upstream")
+            return None
+        if isinstance(outcome, Failure):
+            return give_up(job, outcome)
+        return pass_on(job, outcome, row, self._clock.wall())
+
+    async def _respond(self, call: Call, reply: Passed | Answer | None, record: Record) -> None:
+        """Write the answer with its marks, and note what was sent."""
+        left = call.gone
+        if reply is None or left:
+            record.concluded(CALLER_LEFT, CALLER_LEFT_STATUS)
+            self._telemetry.disconnect(record.gone_at or "response")
+            if isinstance(reply, Passed):
+                reply.response.close()
+            return
+        record.concluded(reply.name, reply.status, reply.error)
+        received = reply.status if isinstance(reply, Passed) else record.received
+        course = Course(
+            reply.name,
+            record.attempts,
+            record.queue_seconds,
+            record.upstream_seconds,
+            record.limit,
+            received,
+            reply.error,
+        )
+        headers = (*reply.headers, *marks(course))
+        if isinstance(reply, Answer):
+            reason = HTTPStatus(reply.status).phrase.encode()
+            record.bytes_out = await call.respond(reply.status, reason, headers, reply.body)
+        else:
+            record.bytes_out = await self._relay(call, reply.response, headers)
+        if call.gone:
+            record.gone_at = "response"
+            self._telemetry.disconnect(record.gone_at)
+
+    @staticmethod
+    async def _relay(call: Call, response: Response, headers: Headers) -> int:
+        rest = None if response.complete else response
+        return await call.respond(
+            response.status, response.reason, headers, response.first, rest, declared=response.length
+        )

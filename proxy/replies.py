@@ -1,0 +1,101 @@
+"""What the caller gets: Xero's response passed on, or an answer of the proxy's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from proxy.body import BodyProblem
+from proxy.core.answers import Answer, Asked, failed, refused
+from proxy.core.headers import end_to_end_response, get
+from proxy.core.marks import without
+from proxy.core.model import Execution, Failure, Headers, ResponseClass
+from proxy.job import Job
+from proxy.response import Response
+from proxy.scheduler import Refusal, Why
+
+TOO_MANY_REQUESTS = 429
+GATEWAY_TIMEOUT = 504
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Xero's response, with the fields that may go on to the caller."""
+
+    response: Response
+    headers: Headers
+    name: str
+    status: int
+    error: str = ""
+
+
+def refuse(job: Job, refusal: Refusal, now: float, wall: float) -> Answer:
+    """The answer to a request that got no permit in time. `wall` is seconds since 1970."""
+    if job.unknown:
+        return _unknown(job.asked, "No further attempt was possible in time.")
+    seconds = max(0.0, refusal.at - now)
+    name = refusal.why.value if refusal.why in {Why.QUEUE_FULL, Why.DRAINING} else ""
+    return refused(name, refusal.limit, seconds, _date(wall + seconds), job.asked)
+
+
+def unkept(job: Job, problem: BodyProblem) -> Answer | None:
+    """The answer to a request whose body was not kept; None where its caller has gone."""
+    match problem:
+        case BodyProblem.GONE:
+            return None
+        case BodyProblem.TOO_LARGE:
+            return failed("body_too_large", "The request body exceeds MAX_BODY_BYTES.", job.asked)
+        case BodyProblem.STALLED:
+            return failed("body_timeout", "The request body did not arrive in time.", job.asked)
+        case BodyProblem.STORAGE:
+            detail = "There is no room to keep the request body. The request was not sent."
+            return failed("spool_full", detail, job.asked, retry_after=1)
+        case BodyProblem.MALFORMED:
+            return failed("invalid_request", "The request body is badly framed.", job.asked)
+
+
+def give_up(job: Job, failure: Failure) -> Answer:
+    """The answer to a request whose last attempt brought no usable response."""
+    if not job.unknown:
+        return failed(failure.name, failure.detail, job.asked, error=failure.error)
+    answer = _unknown(job.asked, failure.detail)
+    status = GATEWAY_TIMEOUT if failure.name == "upstream_timeout" else answer.status
+    return replace(answer, status=status, error=failure.error)
+
+
+def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Passed | Answer:
+    """Xero's response as it came, but for a `Retry-After` that would hurt.
+
+    One longer than the setting allows makes SDKs sleep for hours, one that is no number breaks them, and
+    after a write whose outcome is unknown it makes xero-python send the write again.
+    """
+    passed = Passed(response, end_to_end_response(response.headers), row.name, response.status)
+    if job.unknown and _before_the_key(row):
+        response.close()
+        return _unknown(job.asked, "An earlier attempt may have been executed, a later one was rejected.")
+    if get(response.headers, b"retry-after") is None:
+        return passed
+    wait = job.retry_after
+    if wait is not None and wait <= job.asked.retry_after_max and not job.unknown:
+        return passed
+    if wait is not None and row.limit is not None and response.status == TOO_MANY_REQUESTS:
+        response.close()
+        return refused(row.name, row.limit, wait, _date(wall + wait), job.asked)
+    return replace(passed, headers=without(passed.headers, b"retry-after"))
+
+
+def _before_the_key(row: ResponseClass) -> bool:
+    """Whether the answer came before the idempotency key was looked at, and so says nothing about an earlier
+    attempt under it: limits, outages, the token, the tenant. A caller that takes such a 401 for the outcome
+    fetches a token and sends the write again.
+    """
+    return row.execution is Execution.REJECTED or (row.execution is Execution.DONE and not row.healthy)
+
+
+def _unknown(asked: Asked, why: str) -> Answer:
+    detail = f"{why} It is not known whether Xero executed the request: look before you send it again."
+    return failed("outcome_unknown", detail, asked)
+
+
+def _date(wall: float) -> str:
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,85 @@
+"""The sidecar as `proxy.app` wires it, without sockets: the whole pipeline, in front of an organisation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+
+from config.settings import read_settings
+from config.values import TenantLabel
+from proxy.app import _pipeline, _scheduler
+from proxy.call import Call
+from proxy.core.strict import Accepted, RequestHead
+from proxy.log import Log
+from proxy.pipeline import Pipeline
+from proxy.response import Response
+from proxy.simulator.answers import SimRequest
+from proxy.telemetry import Telemetry
+from proxy.upstream import Outbound, Upstream
+from tests.bench.organisation import CALL, OK, Organisation
+
+SETTINGS = {"XERO_PROXY_MAX_WAIT_SECONDS": "3600"}
+"""The callers wait as long as it takes; all else as in production."""
+
+
+class Unanswered(Exception):
+    """A caller got something else than 200."""
+
+
+class _Direct:
+    """Takes what `Upstream` would send to the simulator's core."""
+
+    def __init__(self, organisation: Organisation) -> None:
+        self._organisation = organisation
+
+    async def send(self, outbound: Outbound) -> Response:
+        """Send once."""
+        request = SimRequest(outbound.method, outbound.target.decode(), outbound.headers)
+        answer = await self._organisation.call(request)
+        now = self._organisation.clock.now()
+        length = len(answer.body)
+        return Response(answer.status, b"", answer.headers, first=answer.body, length=length, head_at=now)
+
+
+async def proxied(organisation: Organisation, calls: int, random: Random) -> None:
+    """Work off a backlog through the sidecar, all callers at once. Raises `Unanswered`."""
+    with _sidecar(organisation, random) as pipeline:
+        statuses = await asyncio.gather(*(_ask(pipeline) for _ in range(calls)))
+    if others := [status for status in statuses if status != OK]:
+        raise Unanswered(f"{len(others)} of {calls} callers got {sorted(set(others))}")
+
+
+@contextlib.contextmanager
+def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
+    settings = read_settings(SETTINGS)
+    sink = os.open(os.devnull, os.O_WRONLY)
+    log = Log(organisation.clock.wall, descriptor=sink)
+    telemetry = Telemetry(CollectorRegistry(), log, TenantLabel.ID, "bench")
+    scheduler = _scheduler(settings, organisation.clock, random, telemetry)
+    upstream = cast("Upstream", _Direct(organisation))
+    try:
+        yield _pipeline(settings, organisation.clock, random, telemetry, scheduler, upstream)
+    finally:
+        scheduler.close()
+        log.close(1.0)
+        os.close(sink)
+
+
+async def _ask(pipeline: Pipeline) -> int:
+    """The status that one caller gets."""
+    written: list[bytes] = []
+    line: Any = SimpleNamespace(transport=SimpleNamespace(write=written.append), peer="", draining=False)
+    head = RequestHead(
+        CALL.method, CALL.target.encode(), CALL.headers, http10=False, keep_alive=True, upgrade=False
+    )
+    target = CALL.target.encode()
+    call = Call(line, head, Accepted(target, length=None, chunked=False, expects_continue=False))
+    await pipeline.handle(call)
+    return int(b"".join(written).split(b" ", 2)[1])

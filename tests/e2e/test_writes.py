@@ -1,0 +1,203 @@
+"""Writes over real sockets: executed once or plainly unknown, with a ledger at Xero's side."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tests.e2e.harness import both, put, request, sidecar
+from tests.sockets import Close, origin
+
+pytestmark = pytest.mark.looptime
+LOST = Close(b"")
+RESULT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+KEY = b"idempotency-key: "
+
+
+def key_of(raw: bytes) -> bytes | None:
+    lines = [line for line in raw.lower().split(b"\r\n") if line.startswith(KEY)]
+    return lines[0].removeprefix(KEY) if lines else None
+
+
+@pytest.mark.parametrize("method", [b"POST", b"PUT", b"PATCH"])
+async def test_an_unkeyed_write_gets_a_key_of_its_own(method: bytes) -> None:
+    async with origin() as seen, sidecar(str(seen.address)) as proxy:
+        for _ in range(2):
+            await proxy.ask(request(method + b" /api.xro/2.0/Contacts", body=b"{}"))
+    one, other = map(key_of, seen.requests)
+    assert one is not None
+    assert other is not None
+    assert one != other
+    assert len(one) <= 128
+
+
+async def test_nothing_else_gets_a_key_and_a_callers_own_is_kept() -> None:
+    async with origin() as seen, sidecar(str(seen.address)) as proxy:
+        for method in (b"GET", b"HEAD", b"DELETE", b"OPTIONS"):
+            await proxy.ask(request(method + b" /api.xro/2.0/Contacts"))
+        await proxy.ask(put(b"{}", b"Idempotency-Key: mine"))
+        await proxy.ask(put(b"{}", b"idempotency-key:"))
+    assert [key_of(raw) for raw in seen.requests] == [None] * 4 + [b"mine", b""]
+    assert seen.requests[-2].lower().count(b"idempotency-key") == 1
+
+
+async def test_a_lost_reply_is_repeated_under_the_key_and_executed_once() -> None:
+    async with both() as (proxy, simulator):
+        simulator.fail_next(1, "lost_reply")
+        reply = await proxy.ask(put())
+        assert (reply.status, reply.attempts) == (200, 2)
+        assert [entry.executed for entry in simulator.ledger.entries] == [True, False]
+        assert [entry.replayed for entry in simulator.ledger.entries] == [False, True]
+        assert simulator.ledger.duplicates() == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "statuses"),
+    [("lost_reply", {502}), ("hang", {502, 504}), ("truncate", {502}), ("garbage", {502})],
+)
+async def test_without_keys_an_unknown_outcome_is_told_and_never_repeated(
+    fault: str, statuses: set[int]
+) -> None:
+    async with both(None, idempotency="false") as (proxy, simulator):
+        simulator.fail_next(1, fault, executed=True)
+        reply = await proxy.ask(put())
+        assert reply.status in statuses
+        assert (reply.class_, reply.attempts, reply.wait) == ("outcome_unknown", 1, None)
+        assert "not known whether" in reply.problem["detail"]
+        assert simulator.ledger.arrived == 1
+        assert b"Idempotency" not in b"".join(name for name, _ in reply.headers)
+
+
+async def test_an_attempt_that_times_out_is_a_504_without_a_time() -> None:
+    settings = {"upstream_timeout_seconds": 20, "retry_attempts": 1}
+    async with both(None, **settings) as (proxy, simulator):
+        simulator.fail_next(2, "hang")
+        write, read = await proxy.ask(put()), await proxy.ask(request())
+        assert (write.status, write.class_, write.wait) == (504, "outcome_unknown", None)
+        assert (read.status, read.class_) == (504, "upstream_timeout")
+        assert b"error=http_response_timeout" in (write.field(b"proxy-status") or b"")
+
+
+@pytest.mark.parametrize("executed", [True, False])
+async def test_a_500_is_not_repeated_under_its_key(executed: bool) -> None:
+    async with both() as (proxy, simulator):
+        simulator.fail_next(1, "500", executed=executed)
+        reply = await proxy.ask(put())
+        assert (reply.status, reply.attempts, reply.class_) == (500, 1, "internal_error")
+        assert simulator.ledger.arrived == 1
+
+
+async def test_a_write_that_may_have_been_executed_is_not_repeated_when_its_key_may_be_forgotten() -> None:
+    async with both(None, max_wait_seconds=3000) as (proxy, simulator):
+        simulator.fail_next(1, "hang", executed=True)
+        reply = await proxy.ask(put())
+        assert (reply.status, reply.class_, reply.attempts) == (502, "outcome_unknown", 1)
+        assert simulator.ledger.arrived == 1
+
+
+async def test_a_hold_that_outlives_the_key_ends_a_write_that_may_have_been_executed() -> None:
+    busy = (
+        b"HTTP/1.1 429 Busy\r\nRetry-After: 301\r\nX-Rate-Limit-Problem: minute\r\nContent-Length: 0\r\n\r\n"
+    )
+    answers = iter((LOST, busy, RESULT))
+    async with origin(lambda _raw: next(answers)) as seen, sidecar(str(seen.address)) as proxy:
+        began = proxy.clock.now()
+        reply = await proxy.ask(put(b"{}", b"Prefer: wait=3000"))
+        assert proxy.clock.now() - began < 5
+    assert (reply.status, reply.class_, reply.wait) == (502, "outcome_unknown", None)
+    assert len(seen.requests) == 2
+
+
+async def test_a_callers_own_key_ages_from_its_first_use_and_not_from_this_request() -> None:
+    answers = iter((LOST, RESULT, LOST, LOST, RESULT))
+    async with origin(lambda _raw: next(answers)) as seen, sidecar(str(seen.address)) as proxy:
+        old, new = put(b"{}", b"Idempotency-Key: old"), put(b"{}", b"Idempotency-Key: new")
+        assert (await proxy.ask(old)).attempts == 2
+        await proxy.passes(300)
+        late = await proxy.ask(old)
+        assert (late.class_, late.attempts) == ("outcome_unknown", 1)
+        assert (await proxy.ask(new)).attempts == 2
+
+
+async def test_a_rejected_write_waits_as_long_as_its_caller_will_and_goes_under_a_new_key() -> None:
+    async with both() as (proxy, simulator):
+        simulator.offline("t1", 290.0)
+        reply = await proxy.ask(put(b'{"Name":"Ada"}', b"Prefer: wait=900"))
+        assert (reply.status, reply.attempts) == (200, 2)
+        first, second = simulator.ledger.entries
+        assert first.key_hash != second.key_hash
+        assert second.executed
+
+
+async def test_a_caller_that_leaves_with_a_write_in_flight_has_it_executed_once_and_accounted_for() -> None:
+    async with both({"latency": (5.0, 5.0)}) as (proxy, simulator):
+        async with proxy.caller() as caller:
+            caller.writer.write(put())
+            await proxy.passes(1.0)
+            caller.leave()
+        await proxy.passes(0.1)
+        assert (await proxy.status())["tenants"][0]["in_flight"] == 1
+        await proxy.passes(5.0)
+        tenant = (await proxy.status())["tenants"][0]
+        assert (tenant["in_flight"], tenant["minute_remaining"]) == (0, 59)
+        assert sum(simulator.ledger.writes.values()) == 1
+        assert await proxy.count("attempts_total", **{"class": "success"}) == 1
+        assert await proxy.count("client_disconnects_total", stage="upstream") == 1
+    (line,) = proxy.lines()
+    assert (line["class"], line["attempts"], line["gone_at"]) == ("caller_left", 1, "upstream")
+
+
+async def test_a_caller_that_leaves_while_queued_sends_and_spends_nothing() -> None:
+    async with both({"latency": (5.0, 5.0)}, tenant_concurrent_limit=1) as (proxy, simulator):
+        busy = proxy.start(request())
+        await proxy.passes(1.0)
+        async with proxy.caller() as caller:
+            caller.writer.write(put())
+            await proxy.passes(1.0)
+            assert (await proxy.status())["waiting"] == 1
+            caller.leave()
+            await proxy.passes(0.1)
+        assert (await proxy.status())["waiting"] == 0
+        assert (await busy).status == 200
+        await proxy.passes(10.0)
+        assert simulator.ledger.arrived == 1
+        assert await proxy.count("client_disconnects_total", stage="queue") == 1
+
+
+async def test_a_caller_that_leaves_in_its_download_keeps_the_slot_until_xero_has_delivered() -> None:
+    """A slow body stays in progress at Xero whoever has gone: a free slot too early would earn a 429."""
+    async with both({"concurrent_limit": 1}, tenant_concurrent_limit=1) as (proxy, simulator):
+        big = b'{"Name":"%s"}' % (b"x" * 200_000)
+        assert (await proxy.ask(put(big))).status == 200
+        simulator.fail_next(1, "slow_body")
+        async with proxy.caller() as caller:
+            caller.writer.write(request())
+            await caller.reader.readuntil(b"\r\n\r\n")
+            waiting = proxy.start(request())
+            await proxy.passes(0.5)
+            caller.leave()
+        assert (await waiting).status == 200
+        assert simulator.refused == {}
+
+
+async def test_the_retry_budget_stops_a_storm() -> None:
+    async with both(None, retry_backoff_max_seconds=0.5, tenant_minute_limit=1000) as (proxy, simulator):
+        simulator.fail_next(1000, "reset_before")
+        replies = []
+        for _ in range(40):
+            replies.append(await proxy.ask(request()))
+            await proxy.passes(1.0)
+        assert {reply.status for reply in replies} <= {502, 503}
+        assert simulator.ledger.arrived <= 40 + 5 + 0.2 * 40
+        assert await proxy.count("retries_suppressed_total", reason="budget") > 0
+
+
+async def test_many_writes_beside_lost_replies_are_each_executed_once() -> None:
+    async with both({"latency": (0.1, 0.5)}, retry_budget=1) as (proxy, simulator):
+        simulator.fail_next(5, "lost_reply")
+        bodies = [b'{"Name":"n%d"}' % number for number in range(30)]
+        replies = await asyncio.gather(*(proxy.ask(put(body)) for body in bodies))
+        assert {reply.status for reply in replies} == {200}
+        assert sum(simulator.ledger.writes.values()) == 30
+        assert simulator.ledger.duplicates() == {}

@@ -1,0 +1,63 @@
+"""The wiring: what only the whole sidecar can show."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from proxy.app import REFUSED
+from proxy.core.answers import ERRORS, STATUSES
+from proxy.core.classify import failure_class
+from proxy.core.strict import Refusal
+from proxy.pipeline import CALLER_LEFT
+from tests.e2e.harness import MARKS, put, request, sidecar
+from tests.inprocess import TABLE
+from tests.sockets import origin
+
+
+def test_every_answer_of_the_proxys_own_has_a_row_in_the_response_table() -> None:
+    for name in {*STATUSES, *ERRORS, *REFUSED.values(), CALLER_LEFT, "invalid_request"}:
+        assert failure_class(TABLE, name).name == name
+
+
+@pytest.mark.parametrize("kind", list(Refusal))
+async def test_what_never_became_a_request_is_answered_counted_and_logged(kind: Refusal) -> None:
+    async with origin() as seen, sidecar(str(seen.address)) as proxy:
+        status, headers, body = proxy.car._refuse(kind, "A sentence.")
+        assert status == kind.status
+        assert b"A sentence." in body
+        assert {name.lower() for name, _ in headers} >= set(MARKS)
+        assert await proxy.count("requests_total", status=str(status)) == 1
+    (line,) = proxy.lines()
+    assert line["status"] == status
+
+
+async def test_a_bug_is_a_500_that_says_nothing_and_a_line_that_says_where(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with origin() as seen, sidecar(str(seen.address)) as proxy:
+        proxy.crashes = True
+        with monkeypatch.context() as patch:
+            patch.setattr(proxy.car._pipeline, "_decide", lambda job, _row: vars(job)["c4n4ry"])
+            reply = await proxy.ask(put(b"c4n4ry"))
+            assert (reply.status, reply.class_, reply.attempts) == (500, "internal", 1)
+            assert (reply.marks, reply.wait) == (list(MARKS), None)
+            assert b"c4n4ry" not in reply.body
+        assert (await proxy.ask(request())).status == 200
+    requests = proxy.lines()
+    assert [(line["class"], line["method"], line["tenant"]) for line in requests][:1] == [
+        ("internal", "PUT", "t1")
+    ]
+    (line,) = proxy.lines("crashed")
+    assert line["place"].startswith("KeyError at test_app.py:")
+    assert "c4n4ry" not in proxy.text()
+
+
+@pytest.mark.parametrize("which", ["listen", "admin_listen"])
+async def test_a_port_in_use_is_named_and_the_other_port_given_back(which: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=str(port)):
+            async with sidecar("http://127.0.0.1:1", **{which: f"127.0.0.1:{port}"}):
+                pass

@@ -1,0 +1,139 @@
+"""One request under way: its deadline, its key, and what it waited for."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from proxy.call import Call
+from proxy.clock import Clock
+from proxy.core.answers import Asked
+from proxy.core.idempotency import KEY_LIFE_SECONDS, Keys
+from proxy.core.model import Execution, Headers, Host, ResponseClass, Route
+from proxy.job import LONGEST_WAIT_SECONDS, Job
+from proxy.telemetry import Record
+from tests.fakes import VirtualLoop
+from tests.inprocess import FakeCall
+
+NOW = 1000.0
+LOST = ResponseClass("upstream_reset", Execution.UNKNOWN)
+
+
+class Bits:
+    """Random bytes that are never the same."""
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def __call__(self, size: int) -> bytes:
+        self.drawn += 1
+        return self.drawn.to_bytes(size, "big")
+
+
+def job(
+    method: str = "GET", *headers: tuple[bytes, bytes], host: Host = Host.API, bits: Bits | None = None
+) -> Job:
+    loop = VirtualLoop(NOW)
+    call = FakeCall(Clock(loop), method, headers=headers)
+    loop.close()
+    route = Route(host, "accounting", "app", "t1", limited=True, template="/")
+    return Job(cast("Call", call), route, Asked("id"), Record("id", NOW, method), 120.0, bits)
+
+
+def keys(headers: Headers) -> list[bytes]:
+    return [value for name, value in headers if name.lower() == b"idempotency-key"]
+
+
+@pytest.mark.parametrize(
+    ("wait", "seconds"),
+    [
+        (None, 120.0),
+        (b"wait=5", 5.0),
+        (b"wait=600", 600.0),
+        (b"wait=0", 0.0),
+        (b"wait=999999", LONGEST_WAIT_SECONDS),
+        (b"wait=-1", 120.0),
+        (b"respond-async, wait=7", 7.0),
+    ],
+)
+def test_the_deadline_counts_from_arrival_and_is_the_callers_to_choose(
+    wait: bytes | None, seconds: float
+) -> None:
+    made = job("GET", *(((b"Prefer", wait),) if wait is not None else ()))
+    assert made.deadline == made.ticket.deadline == NOW + seconds
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_a_write_without_a_key_gets_one(method: str) -> None:
+    made = job(method, bits=Bits())
+    assert len(keys(made.headers())) == 1
+    assert made.history.keyed
+    assert made.history.own_key
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "OPTIONS"])
+def test_nothing_else_does(method: str) -> None:
+    made = job(method, bits=Bits())
+    assert keys(made.headers()) == []
+    assert not made.history.keyed
+
+
+def test_neither_the_identity_host_nor_a_proxy_that_shall_not_gives_keys() -> None:
+    assert keys(job("POST", host=Host.IDENTITY, bits=Bits()).headers()) == []
+    assert keys(job("POST", bits=None).headers()) == []
+
+
+def test_a_callers_key_is_kept_and_an_empty_one_protects_nothing() -> None:
+    own = job("POST", (b"IDEMPOTENCY-KEY", b"mine"), bits=Bits())
+    assert keys(own.headers()) == [b"mine"]
+    assert own.history.keyed
+    assert not own.history.own_key
+    empty = job("POST", (b"Idempotency-Key", b""), bits=Bits())
+    assert keys(empty.headers()) == [b""]
+    assert not empty.history.keyed
+
+
+def test_a_new_key_replaces_the_old_one_and_begins_its_life_anew() -> None:
+    made, seen = job("PUT", bits=Bits()), Keys()
+    made.use_key(seen, NOW)
+    first = keys(made.headers())
+    made.renew_key()
+    assert made.history.key_used_at is None
+    made.use_key(seen, NOW + 5)
+    assert keys(made.headers()) != first
+    assert made.history.key_used_at == NOW + 5
+
+
+def test_only_a_write_that_may_have_been_executed_is_bound_by_its_keys_life() -> None:
+    made = job("PUT", (b"Prefer", b"wait=3600"), bits=Bits())
+    made.use_key(Keys(), NOW)
+    made.bound_by_key()
+    assert made.ticket.deadline == NOW + 3600
+    made.history.record(LOST)
+    made.bound_by_key()
+    assert made.ticket.deadline == NOW + KEY_LIFE_SECONDS
+    assert made.unknown
+
+
+def test_a_callers_key_that_was_seen_before_is_as_old_as_then() -> None:
+    seen = Keys()
+    job("PUT", (b"Idempotency-Key", b"mine")).use_key(seen, NOW)
+    again = job("PUT", (b"Idempotency-Key", b"mine"))
+    again.use_key(seen, NOW + 200)
+    assert again.history.key_used_at == NOW
+
+
+def test_a_read_is_never_of_unknown_outcome() -> None:
+    made = job("DELETE")
+    made.history.record(LOST)
+    assert not made.unknown
+
+
+def test_what_was_waited_for_longest_is_what_blocked() -> None:
+    made = job()
+    made.count_waits()
+    assert (made.record.queue_seconds, made.record.limit) == (0.0, "")
+    made.ticket.waited.update({"concurrent": 1.0, "minute": 30.0, "backoff": 2.0})
+    made.count_waits()
+    assert (made.record.queue_seconds, made.record.limit) == (33.0, "minute")

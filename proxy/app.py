@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import tempfile
@@ -36,6 +37,11 @@ from proxy.upstream import Upstream
 from proxy.wire import check_aiohttp
 
 LOG_FLUSH_SECONDS = 2.0
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 100)
+"""Of the garbage collector: with Python's own a crowd of waiting requests is searched over and over, which
+costs more than all decisions about it.
+"""
 
 REFUSED = {
     Refusal.METHOD: "method_not_allowed",
@@ -191,6 +197,7 @@ async def run_until_stopped(settings: Settings) -> int:
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
     take_library_logs(log, settings.log_level)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     sidecar = Sidecar(settings, log, clock, Random())
     try:
         return await _run(sidecar, log)

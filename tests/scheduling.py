@@ -240,8 +240,12 @@ class World:
             ask = ticket.ask
             app, tenant = core._app(ask.app, now), core._tenant(ask, now)
             held = core.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)
-            denied = tenant is not None and core._deny_tenant(tenant, now)
-            assert held or denied or app.free(now) <= 0, f"{ticket} could go at {self.now}"
+            full = tenant is not None and (
+                tenant.in_flight >= core._caps.concurrent
+                or tenant.minute.free(now) <= 0
+                or tenant.day.earliest(now) > now
+            )
+            assert held or full or app.free(now) <= 0, f"{ticket} could go at {self.now}"
 
     def kept_to_the_limits(self) -> None:
         """The ledger: nothing over a limit in any window, and not one 429."""

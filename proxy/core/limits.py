@@ -50,18 +50,6 @@ class Ask:
     api: str
 
 
-@dataclass(slots=True)
-class Permit:
-    """Leave to send one attempt. It must be settled exactly once, whatever becomes of the attempt."""
-
-    number: int
-    ask: Ask
-    keys: tuple[HoldKey, ...]
-    granted_at: float
-    probes: tuple[HoldKey, ...] = ()
-    settled: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Denial:
     """Not now. `until` is the earliest time at which that can change, or None when only another
@@ -73,7 +61,26 @@ class Denial:
     hold: HoldKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
+CONCURRENT = Denial(Limit.CONCURRENT, None)
+
+
+@dataclass(slots=True)
+class Permit:
+    """Leave to send one attempt. It must be settled exactly once, whatever becomes of the attempt.
+
+    `following` is what another request of the same tenant would be told now, where that is known to be no.
+    """
+
+    number: int
+    ask: Ask
+    keys: tuple[HoldKey, ...]
+    granted_at: float
+    probes: tuple[HoldKey, ...] = ()
+    following: Denial | None = None
+    settled: bool = False
+
+
+@dataclass(slots=True)
 class Forecast:
     """The earliest possible time of a send; `limit` as in `Denial`, empty when nothing stops it."""
 
@@ -81,7 +88,7 @@ class Forecast:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settlement:
     """What became of an attempt. `head_at` is when its response head, or its failure, was read;
     `sent` is False where no byte of it left; `retry_after` is in seconds.
@@ -101,6 +108,9 @@ class Effects:
     holds: tuple[HoldChange, ...] = ()
     foreign: int = 0
     """Calls of others on this organisation's minute that the response revealed."""
+
+
+NO_EFFECTS = Effects()
 
 
 @dataclass(slots=True)
@@ -127,19 +137,23 @@ class Limits:
         if self.holds and (held := self.holds.blocking(keys, now)):
             key, hold = held
             return Denial(hold.reason, hold.until if hold.until > now else None, key)
-        if tenant is not None and (denial := self._deny_tenant(tenant, now)):
-            return denial
+        free = 0
+        if tenant is not None:
+            if tenant.in_flight >= self._caps.concurrent:
+                return CONCURRENT
+            free = tenant.minute.free(now)
+            if free <= 0:
+                return Denial(Limit.MINUTE, tenant.minute.earliest(now))
+            if (at := tenant.day.earliest(now)) > now:
+                return Denial(Limit.DAY, at)
         app = self._app(ask.app, now)
         if app.free(now) <= 0:
             return Denial(Limit.APP_MINUTE, app.earliest(now))
         app.dispatch(now)
-        if tenant is not None:
-            tenant.minute.dispatch(now)
-            tenant.day.dispatch(now)
-            tenant.in_flight += 1
+        following = self._charge(tenant, free, now) if tenant is not None else None
         self._permits += 1
         probes = self.holds.probe(keys, self._permits) if self.holds else ()
-        return Permit(self._permits, ask, keys, now, probes)
+        return Permit(self._permits, ask, keys, now, probes, following)
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
         """Account for a permit whose attempt has ended, and learn from the response.
@@ -171,24 +185,22 @@ class Limits:
             now,
             random,
         )
-        return Effects(tuple(changes), foreign)
+        return Effects(tuple(changes), foreign) if changes or foreign else NO_EFFECTS
 
     def forecast(self, ask: Ask, ahead: int, now: float) -> Forecast:
         """The earliest time at which the request behind `ahead` others of its organisation can be sent,
         and what it waits for. It may be too early, never too late.
         """
         limit, at = "", now
-        if held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now):
+        if self.holds and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
             limit, at = held[1].reason, max(now, held[1].until)
-        times: list[tuple[str, float | None]] = []
         if ask.tenant is not None and (tenant := self._tenants.get((ask.app, ask.tenant))):
-            times.append((Limit.DAY, tenant.day.earliest(now, ahead)))
-            times.append((Limit.MINUTE, tenant.minute.earliest(now, ahead)))
-        if app := self._apps.get(ask.app):
-            times.append((Limit.APP_MINUTE, app.earliest(now)))
-        for name, earliest in times:
-            if earliest is not None and earliest > at:
-                limit, at = name, earliest
+            if (day := tenant.day.earliest(now, ahead)) > at:
+                limit, at = Limit.DAY, day
+            if (minute := tenant.minute.earliest(now, ahead)) is not None and minute > at:
+                limit, at = Limit.MINUTE, minute
+        if (app := self._apps.get(ask.app)) and (minute := app.earliest(now)) is not None and minute > at:
+            limit, at = Limit.APP_MINUTE, minute
         return Forecast(limit, at)
 
     def clear(self, key: HoldKey) -> HoldChange | None:
@@ -217,14 +229,14 @@ class Limits:
         apps = [AppView(app, window.limit, window.free(now)) for app, window in self._apps.items()]
         return tenants, apps
 
-    def _deny_tenant(self, tenant: _Tenant, now: float) -> Denial | None:
+    def _charge(self, tenant: _Tenant, free: int, now: float) -> Denial | None:
+        """Charge a tenant that had `free` calls left in its minute; what the next one would be told."""
+        tenant.minute.dispatch(now)
+        tenant.day.dispatch(now)
+        tenant.in_flight += 1
         if tenant.in_flight >= self._caps.concurrent:
-            return Denial(Limit.CONCURRENT, None)
-        if tenant.minute.free(now) <= 0:
-            return Denial(Limit.MINUTE, tenant.minute.earliest(now))
-        if (at := tenant.day.earliest(now)) > now:
-            return Denial(Limit.DAY, at)
-        return None
+            return CONCURRENT
+        return Denial(Limit.MINUTE, tenant.minute.earliest(now)) if free == 1 else None
 
     def _settle_tenant(self, tenant: _Tenant, permit: Permit, settlement: Settlement, now: float) -> int:
         tenant.in_flight -= 1

@@ -62,6 +62,10 @@ class Turns:
             self._release(baton)
         if isinstance(baton, str):
             self._leave_ring(place)
+        full = permit.following
+        if full and len(place.line) and place.state is State.OPEN and not self._outdated(place, full):
+            place.blocked_by = full.limit
+            self._wait_for(place, full)
         self._go_on(place)
         if isinstance(baton, str):
             self._next_of_app(baton)

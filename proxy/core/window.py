@@ -155,7 +155,8 @@ class Window:
         """Calls that the server may still count."""
         horizon = now - self._span
         others = self._others
-        count = self._sent.total - self._settled.until(horizon)
+        sent = self._sent
+        count = sent.forgotten + len(sent.times) - self._settled.until(horizon)
         return count + others.total - others.until(horizon) if others.total else count
 
     def foreign(self, now: float) -> int:
@@ -189,7 +190,8 @@ class Window:
         """Take a place for a call that is sent now."""
         self._sent.add(now)
         self._sent_at = now
-        self._forget(now)
+        if self._sent.times[0] <= now - 2 * self._span:
+            self._forget(now)
 
     def settle(self, head_at: float) -> None:
         """Say when a call's response head, or its failure, was read: its place is free a window later."""
@@ -218,7 +220,8 @@ class Window:
         if now - sent_at > self.seconds or sent_at < self._began_before:
             return 0
         counted = max(1, self.limit - remaining)
-        missing = self._least(sent_at, head_at) - counted
+        settled = self._settled.before(sent_at)
+        missing = self._least(settled, head_at) - counted
         if missing > 0:
             self._began_after = next(islice(self._sent.after(self._oldest(head_at)), missing - 1, None))
             self._began_before = head_at
@@ -226,21 +229,24 @@ class Window:
             self._read = (sent_at, remaining, self._gone(now))
         oldest = max(sent_at - self._span, self._began_after)
         most = self._sent.until(head_at) - self._settled.before(oldest)
-        believed = self.foreign(now)
+        believed = self.foreign(now) if self._others.total else 0
         if counted - most > believed and head_at >= self._lowered_at:
             revealed = counted - most - believed
             self._others.add(now, revealed)
             self._raised_at = head_at
             return revealed
-        excess = believed - max(0, counted - self._least(sent_at, head_at))
-        if excess > 0 and sent_at >= self._raised_at:
-            self._others.drop(now - self._span, excess)
-            self._lowered_at = sent_at
+        if believed and sent_at >= self._raised_at:
+            excess = believed - max(0, counted - self._least(settled, head_at))
+            if excess > 0:
+                self._others.drop(now - self._span, excess)
+                self._lowered_at = sent_at
         return 0
 
-    def _least(self, sent_at: float, head_at: float) -> int:
-        """How many of ours the server must have counted when it answered a call."""
-        return 1 + max(0, self._settled.before(sent_at) - self._sent.until(self._oldest(head_at)))
+    def _least(self, settled: int, head_at: float) -> int:
+        """How many of ours the server must have counted in an answer read at `head_at` to a call before
+        whose dispatch `settled` of ours had been settled.
+        """
+        return 1 + max(0, settled - self._sent.until(self._oldest(head_at)))
 
     def _oldest(self, head_at: float) -> float:
         """What was sent later, the server had not forgotten yet when it answered."""

@@ -120,6 +120,25 @@ def test_other_refusals_say_why(name: str, reason: str, expected: str, words: st
 # ---- Plain errors
 
 
+@pytest.mark.parametrize(
+    ("status", "names"),
+    [
+        (400, {"invalid_request", "tenant_invalid"}),
+        (405, {"method_not_allowed"}),
+        (408, {"body_timeout"}),
+        (413, {"body_too_large"}),
+        (421, {"misdirected"}),
+        (500, {"internal"}),
+        (502, {name for name in STATUSES if name.startswith("upstream_")} - {"upstream_timeout"}),
+        (502, {"connect_failed", "dns_failed", "tls_failed", "outcome_unknown"}),
+        (503, {"queue_full", "draining", "spool_full", "refused_failing", "refused_deadline"}),
+        (504, {"upstream_timeout"}),
+    ],
+)
+def test_an_error_has_the_status_that_the_field_knows_it_by(status: int, names: set[str]) -> None:
+    assert {STATUSES[name] for name in names} == {status}
+
+
 @pytest.mark.parametrize(("name", "status"), STATUSES.items())
 def test_an_error_has_the_status_of_its_class(name: str, status: int) -> None:
     answer = failed(name, "A sentence.", ASKED)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.window import CLOCK_DRIFT, COMPANY_WINDOWS, HEARING_SECONDS, Moments, Others, Window
+from proxy.core.window import CLOCK_DRIFT, Moments, Others, Window
 
 SECONDS = 60.0
 SPAN = SECONDS * (1 + CLOCK_DRIFT)
@@ -221,52 +221,27 @@ def test_how_many_a_server_may_not_have_counted_yet() -> None:
     assert window.unaccounted(2.0) == 2
 
 
-# ---- Beside others
+def test_what_nobody_can_ask_about_any_more_is_let_go() -> None:
+    window = Window(60, SECONDS)
+    for turn in range(1000):
+        at = turn * (SECONDS + 1.0)
+        assert told(window, 50, sent_at=at, head_at=at + 0.5) == 9
+    kept = (window._sent.times, window._settled.times, window._others._batches)
+    assert all(len(moments) <= 6 for moments in kept)
 
 
-def crowded() -> Window:
-    """Nine of ten are taken, five of them ours of which one hangs; the last response left one."""
+def test_a_call_that_a_fast_clock_at_the_server_has_forgotten_is_no_new_beginning() -> None:
     window = Window(10, SECONDS)
-    for _ in range(5):
-        window.dispatch(0.0)
-    for remaining in (4, 3, 2, 1):
-        window.learn(0.0, 0.3, remaining, 0.3)
-        window.settle(0.3)
-    assert window.occupied(0.3) == 9
-    return window
+    told(window, 9, sent_at=0.0, head_at=0.0)
+    window.dispatch(59.0)
+    assert told(window, 9, sent_at=59.98, head_at=59.98) == 0
+    assert window.learn(59.0, 60.0, 0, 60.0) == 7, "it is not taken for a word from before the beginning"
 
 
-def test_the_word_of_the_server_is_not_overtaken_while_others_are_there() -> None:
-    window = crowded()
-    assert window.free(0.4) == 0, "the one under way may have the last place"
-    window.settle(0.4)
-    assert window.free(0.4) == 1
-
-
-def test_one_call_that_hangs_holds_nobody_up() -> None:
-    window = crowded()
-    earliest = window.earliest(0.4)
-    assert earliest == pytest.approx(HEARING_SECONDS)
-    assert earliest is not None
-    assert window.free(earliest) == 1
-    assert window.earliest(0.4, 1) == pytest.approx(0.3 + SPAN), "for those behind it changes nothing"
-
-
-def test_where_the_window_is_full_the_later_time_counts() -> None:
-    window = crowded()
-    window.dispatch(0.5)
-    assert window.free(0.6) == 0
-    earliest = window.earliest(0.6)
-    assert earliest == pytest.approx(0.3 + SPAN)
-    assert window.earliest(0.3 + SPAN - 0.01) == earliest
-
-
-def test_others_who_are_not_heard_of_for_long_are_gone() -> None:
-    gone = 0.3 + COMPANY_WINDOWS * SPAN
-    for at, free in ((gone - 0.2, 0), (gone + 0.2, 1)):
-        window = crowded()
-        window.settle(1.0)
-        for _ in range(9):
-            window.dispatch(at)
-        window._read = (at, 8, window._gone(at))
-        assert window.free(at) == free
+def test_only_what_is_new_is_revealed() -> None:
+    window = Window(10, SECONDS)
+    assert told(window, 7, sent_at=0.0, head_at=1.0) == 2
+    assert told(window, 4, sent_at=2.0, head_at=3.0) == 2
+    assert window.foreign(3.0) == 4
+    assert told(window, 5, sent_at=4.0, head_at=5.0) == 0
+    assert window.foreign(5.0) == 2

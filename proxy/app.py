@@ -25,7 +25,7 @@ from proxy.core.limits import Caps
 from proxy.core.marks import Course, marks
 from proxy.core.model import Headers
 from proxy.core.retry import Backoff, Budgets
-from proxy.core.strict import Refusal
+from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
 from proxy.gauges import Gauges
 from proxy.log import Log, take_library_logs
@@ -131,7 +131,8 @@ class Sidecar:
         record.bytes_out = len(answer.body)
         self.telemetry.request(record, 0.0)
         course = Course(name, 0, 0.0, 0.0, error=answer.error)
-        return answer.status, (*answer.headers, *marks(course)), answer.body
+        allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
+        return answer.status, (*answer.headers, *allow, *marks(course)), answer.body
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)

@@ -51,7 +51,8 @@ class Job:
         self._key = get(self._headers, b"idempotency-key")
         own = random_bits is not None and self._key is None
         own = own and call.method in KEYED_METHODS and route.host is Host.API
-        self.history = History(call.method, keyed=own or bool(self._key), own_key=own)
+        keyed = own or bool(self._key)
+        self.history = History(call.method, keyed, own_key=own, tenant=route.tenant is not None)
         if own:
             self.renew_key()
 
@@ -71,11 +72,12 @@ class Job:
 
     def use_key(self, keys: Keys, now: float) -> None:
         """Note that the key is sent now; the life of a caller's own key began when it was first seen."""
-        if self._key and self.history.keyed and self.history.key_used_at is None:
-            if self.history.own_key:
-                self.history.key_used_at = now
-            else:
-                self.history.key_used_at = keys.first_used(self.route.app, self._key, now)
+        if not self._key:
+            return
+        if not self.history.own_key:
+            self.history.key_used_at = keys.first_used(self.route.app, self._key, now)
+        elif self.history.key_used_at is None:
+            self.history.key_used_at = now
 
     def headers(self) -> Headers:
         """The end-to-end fields of the next attempt."""

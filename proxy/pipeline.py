@@ -282,6 +282,8 @@ class Pipeline:
             record.bytes_out = await call.respond(reply.status, reason, headers, reply.body)
         else:
             record.bytes_out = await self._relay(call, reply.response, headers)
+            if reply.response.truncated:
+                record.concluded("upstream_truncated", reply.status, "http_response_incomplete")
         if call.gone:
             record.gone_at = "response"
             self._telemetry.disconnect(record.gone_at)

@@ -20,6 +20,7 @@ class Response:
 
     `first` is the whole body if that came within 64 KiB, otherwise its beginning. `head_at` is the clock's
     time when the head was read; `length` is what Content-Length says, even without a body (HEAD, 304).
+    `truncated` is True once a reader has come to where upstream was cut.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Response:
         "length",
         "reason",
         "status",
+        "truncated",
     )
 
     def __init__(
@@ -57,6 +59,7 @@ class Response:
         self.complete = inflow is None
         self.head_at = head_at
         self.length = length
+        self.truncated = False
         self._inflow = inflow
         self._drop = drop
         self._spool_dir = spool_dir
@@ -85,6 +88,7 @@ class Response:
         try:
             return await (self._inflow.read() if self._spool is None else self._spool.get())
         except (BadFraming, OSError) as error:
+            self.truncated = True
             raise Truncated from error
 
     def close(self) -> None:

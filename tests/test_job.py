@@ -32,12 +32,16 @@ class Bits:
 
 
 def job(
-    method: str = "GET", *headers: tuple[bytes, bytes], host: Host = Host.API, bits: Bits | None = None
+    method: str = "GET",
+    *headers: tuple[bytes, bytes],
+    host: Host = Host.API,
+    bits: Bits | None = None,
+    tenant: str | None = "t1",
 ) -> Job:
     loop = VirtualLoop(NOW)
     call = FakeCall(Clock(loop), method, headers=headers)
     loop.close()
-    route = Route(host, "accounting", "app", "t1", limited=True, template="/")
+    route = Route(host, "accounting", "app", tenant, limited=True, template="/")
     return Job(cast("Call", call), route, Asked("id"), Record("id", NOW, method), 120.0, bits)
 
 
@@ -122,6 +126,21 @@ def test_a_callers_key_that_was_seen_before_is_as_old_as_then() -> None:
     again = job("PUT", (b"Idempotency-Key", b"mine"))
     again.use_key(seen, NOW + 200)
     assert again.history.key_used_at == NOW
+
+
+def test_every_attempt_with_a_callers_key_counts_as_its_use() -> None:
+    seen = Keys()
+    first = job("PUT", (b"Idempotency-Key", b"mine"))
+    first.use_key(seen, NOW)
+    first.use_key(seen, NOW + KEY_LIFE_SECONDS)
+    later = job("PUT", (b"Idempotency-Key", b"mine"))
+    later.use_key(seen, NOW + 2 * KEY_LIFE_SECONDS)
+    assert later.history.key_used_at == NOW, "it never rested long enough to be surely forgotten"
+
+
+def test_a_request_of_no_organisation_is_known_as_such() -> None:
+    assert job().history.tenant
+    assert not job(tenant=None).history.tenant
 
 
 def test_a_read_is_never_of_unknown_outcome() -> None:

@@ -28,7 +28,6 @@ class HoldAction(StrEnum):
 
     BEGUN = "begun"
     EXTENDED = "extended"
-    PROBING = "probing"
     INCONCLUSIVE = "inconclusive"
     ENDED = "ended"
     CLEARED = "cleared"

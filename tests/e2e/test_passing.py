@@ -196,3 +196,15 @@ async def test_an_answer_cut_in_its_middle_is_never_a_whole_one_to_the_caller() 
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await caller.reply()
     assert len(seen.requests) == 1
+    (line,) = proxy.lines()
+    assert (line["status"], line["class"], line["error"]) == (
+        200,
+        "upstream_truncated",
+        "http_response_incomplete",
+    )
+
+
+async def test_a_refused_method_is_told_which_are_allowed() -> None:
+    async with origin() as seen, sidecar(str(seen.address)) as proxy:
+        reply = await proxy.ask(request(b"TRACE /"))
+    assert (reply.status, reply.field(b"allow")) == (405, b"DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")

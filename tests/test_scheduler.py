@@ -11,28 +11,10 @@ from proxy.clock import Clock
 from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.model import HoldKey, Limit, Scope
 from proxy.scheduler import Refusal, Scheduler, Waiting, Why
-from tests.scheduling import Caller, Course, Try, World
+from tests.courses import SLOW, lasting, refusal
+from tests.scheduling import Caller, Try, World
 from tests.strict_xero import OFFLINE, OK, REFUSED, Limits
 from tests.watched import DUST, WatchedLoop, run_watched
-
-SLOW = (Try(out=1.0, work=8.0, back=1.0),)
-
-
-def lasting(limits: Limits, *callers: Caller, waiting: Waiting | None = None) -> tuple[World, list[Course]]:
-    """Run the callers to their end, and check that nothing is left of them."""
-
-    async def main(loop: WatchedLoop) -> tuple[World, list[Course]]:
-        world = World(loop, limits, waiting=waiting)
-        courses = await world.run(*callers)
-        world.is_idle()
-        return world, courses
-
-    return run_watched(main)
-
-
-def refusal(course: Course) -> Refusal:
-    assert course.refusal is not None
-    return course.refusal
 
 
 def test_a_whole_minutes_share_goes_at_once_and_the_next_a_window_after_its_answer() -> None:

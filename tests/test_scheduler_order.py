@@ -8,29 +8,11 @@ from dataclasses import replace
 
 from proxy.alarms import FEW
 from proxy.core.limits import Ask, Permit, Settlement
-from proxy.scheduler import Refusal, Waiting, Why
-from tests.scheduling import ON_TURN, Caller, Course, Try, World
+from proxy.scheduler import Why
+from tests.courses import SLOW, lasting, refusal
+from tests.scheduling import ON_TURN, Caller, Try, World
 from tests.strict_xero import OFFLINE, OK, REFUSED, Limits
 from tests.watched import WatchedLoop, run_watched
-
-SLOW = (Try(out=1.0, work=8.0, back=1.0),)
-
-
-def lasting(limits: Limits, *callers: Caller, waiting: Waiting | None = None) -> tuple[World, list[Course]]:
-    """Run the callers to their end, and check that nothing is left of them."""
-
-    async def main(loop: WatchedLoop) -> tuple[World, list[Course]]:
-        world = World(loop, limits, waiting=waiting)
-        courses = await world.run(*callers)
-        world.is_idle()
-        return world, courses
-
-    return run_watched(main)
-
-
-def refusal(course: Course) -> Refusal:
-    assert course.refusal is not None
-    return course.refusal
 
 
 def test_organisations_share_the_apps_limit_equally_however_long_their_lines() -> None:

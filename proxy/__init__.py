@@ -9,15 +9,19 @@ The life of a request, in the words of `proxy.pipeline`:
 
 | stage | file |
 |---|---|
-| the caller's side | `downstream` (HTTP in, response out), `wire` (all that touches aiohttp's insides) |
-| route | `core.route` (family, tenant, app), `core.headers` (what passes a proxy) |
-| admit | `scheduler` (room in line, hopeless waits), `body` (a body that can be sent again) |
-| acquire, settle | `scheduler` over `core.turns`, `core.lines` (order) and `core.limits` (permits, holds) |
-| send | `upstream` (one attempt, an outcome) |
+| the caller's side | `downstream` (listener), `caller` (connection), `call` (request); `core.strict` |
+| route | `core.route` (family, tenant, app); `core.headers` (what passes a proxy) |
+| admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
+| acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
+| | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
+| send | `attempt`; `upstream` (pool), `exchange` (a connection), `response` (a result) |
 | classify | `core.classify` over `config/responses.toml` |
 | decide | `core.retry`, `core.idempotency` |
-| respond | `core.answers` (the proxy's own), `core.marks` (what every response carries) |
-| record | `telemetry`, `log`, `admin` |
+| respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
+| record | `telemetry` and `gauges`, `log` over `line_writer`; shown by `admin`, `status`, `exposition` |
+
+`job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one
+timer) and `wire`, the only file that touches aiohttp's insides.
 
 `proxy.core` is pure: no await, no clock, no I/O. `proxy.clock` is the only file that reads time.
 `proxy.app` wires everything, `proxy.cli` is the command line, `proxy.simulator` a strict Xero to test with.

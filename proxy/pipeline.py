@@ -161,6 +161,7 @@ class Pipeline:
 
     def _refuse(self, job: Job, refusal: Refusal) -> Answer:
         self._telemetry.shed(refusal.why)
+        job.record.limit = job.record.limit or refusal.limit
         return refuse(job, refusal, self._clock.now(), self._clock.wall())
 
     async def _attempts(self, job: Job) -> Passed | Answer | None:

@@ -61,6 +61,7 @@ async def test_minute_and_day_are_refused_at_once_where_they_cannot_be_met_in_ti
             assert (await proxy.ask(request())).status == 200
         reply = await proxy.ask(request(b"GET /", b"Prefer: wait=0"))
         assert (reply.status, reply.class_, reply.attempts) == (429, "refused_day", 0)
+        assert proxy.lines()[-1]["limit"] == "day", "what refuses at once is named like what is waited for"
         assert reply.field(b"x-rate-limit-problem") == b"day"
         assert (await proxy.ask(of(b"t2"))).status == 200
         assert simulator.refused == {}

@@ -58,9 +58,8 @@ def give_up(job: Job, failure: Failure) -> Answer:
     """The answer to a request whose last attempt brought no usable response."""
     if not job.unknown:
         return failed(failure.name, failure.detail, job.asked, error=failure.error)
-    answer = _unknown(job.asked, failure.detail)
-    status = GATEWAY_TIMEOUT if failure.name == "upstream_timeout" else answer.status
-    return replace(answer, status=status, error=failure.error)
+    status = GATEWAY_TIMEOUT if failure.name == "upstream_timeout" else None
+    return _unknown(job.asked, failure.detail, status=status, error=failure.error)
 
 
 def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Passed | Answer:
@@ -92,9 +91,9 @@ def _before_the_key(row: ResponseClass) -> bool:
     return row.execution is Execution.REJECTED or (row.execution is Execution.DONE and not row.healthy)
 
 
-def _unknown(asked: Asked, why: str) -> Answer:
+def _unknown(asked: Asked, why: str, *, status: int | None = None, error: str = "") -> Answer:
     detail = f"{why} It is not known whether Xero executed the request: look before you send it again."
-    return failed("outcome_unknown", detail, asked)
+    return failed("outcome_unknown", detail, asked, status=status, error=error)
 
 
 def _date(wall: float) -> str:

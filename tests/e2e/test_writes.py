@@ -75,6 +75,7 @@ async def test_an_attempt_that_times_out_is_a_504_without_a_time() -> None:
         simulator.fail_next(2, "hang")
         write, read = await proxy.ask(put()), await proxy.ask(request())
         assert (write.status, write.class_, write.wait) == (504, "outcome_unknown", None)
+        assert (write.problem["status"], write.problem["title"]) == (504, "Gateway Timeout")
         assert (read.status, read.class_) == (504, "upstream_timeout")
         assert b"error=http_response_timeout" in (write.field(b"proxy-status") or b"")
 

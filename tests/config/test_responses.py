@@ -168,10 +168,6 @@ def test_known_responses_get_their_class(
             *(503, (), b"The Xero API is currently offline for maintenance"),
             *(HoldRule(Scope.API, "maintenance", "backoff"), None),
         ),
-        (
-            *(503, (), b"The Xero API is temporarily unavailable"),
-            *(HoldRule(Scope.API, "unavailable", "backoff"), None),
-        ),
     ],
 )
 def test_a_refusal_holds_its_scope_and_was_not_executed(
@@ -289,3 +285,9 @@ def test_a_good_row_is_added() -> None:
     table = document()
     table["row"].append({**GOOD, "hold": HOLD})
     assert classify(read_responses(table), 306, (), b"", "other").hold == HoldRule(Scope.TENANT, "minute", 1)
+
+
+def test_temporarily_unavailable_holds_the_api_and_may_have_been_executed() -> None:
+    found = classify(load_responses(), 503, (), b"The Xero API is temporarily unavailable", "accounting")
+    assert found.hold == HoldRule(Scope.API, "unavailable", "backoff")
+    assert found.execution is Execution.UNKNOWN

@@ -144,8 +144,12 @@ class Settings:
     drain_seconds: float = _setting(
         "30", decimal(0, _DAY), "time that requests have left after SIGTERM", "seconds"
     )
-    state_file: str = _setting("", FILE, "SQLite file that keeps budgets and holds across restarts")
-    redis_url: str = _setting("", REDIS, "shares limits and holds between replicas")
+    state_file: str = _setting(
+        "", FILE, "SQLite file that keeps budgets and holds across restarts; not supported yet, and refused"
+    )
+    redis_url: str = _setting(
+        "", REDIS, "shares limits and holds between replicas; not supported yet, and refused"
+    )
     tenant_label: TenantLabel = _setting(
         "id", choice(TenantLabel), "tenant in metrics; at most 500 values, the rest as `other`"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -37,6 +38,10 @@ from proxy.upstream import Upstream
 from proxy.wire import check_aiohttp
 
 LOG_FLUSH_SECONDS = 2.0
+ANSWER_SECONDS = 1.0
+"""After the drain, to tell callers of what was broken off."""
+XERO_HOSTS = frozenset({b"api.xero.com", b"identity.xero.com"})
+"""Names that callers keep in `Host` where these were made to resolve to the proxy."""
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 100)
 """Of the garbage collector: with Python's own a crowd of waiting requests is searched over and over, which
@@ -74,7 +79,9 @@ class Sidecar:
             spool_dir=settings.spool_dir or None,
         )
         self._pipeline = _pipeline(settings, clock, random, self.telemetry, self.scheduler, self._upstream)
-        self._downstream = Downstream(self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed)
+        self._downstream = Downstream(
+            self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed, hosts=XERO_HOSTS
+        )
         self._admin = Admin(
             registry=registry,
             snapshot=self.scheduler.snapshot,
@@ -104,22 +111,30 @@ class Sidecar:
         )
 
     async def stop(self) -> None:
-        """Accept nothing more, let requests end for `DRAIN_SECONDS`, then cut what is left."""
+        """Accept nothing more, let requests end for `DRAIN_SECONDS`, break off and answer what is left."""
         self._ready = False
         until = self._clock.now() + self._settings.drain_seconds
         self._log.info("draining", seconds=self._settings.drain_seconds)
         self.scheduler.drain(until)
         self._pipeline.drain(until)
         self._downstream.drain()
-        done, _ = await asyncio.wait(
-            [asyncio.ensure_future(self._downstream.finished())], timeout=self._settings.drain_seconds
-        )
-        await self._downstream.close()
+        drained = await self._finished(self._settings.drain_seconds)
         await self._upstream.close()
+        if not drained:
+            self._downstream.stop_waiting()
+            await self._finished(ANSWER_SECONDS)
+        await self._downstream.close()
         self.scheduler.close()
         if self._admin_runner is not None:
             await self._admin_runner.cleanup()
-        self._log.info("stopped", drained=bool(done))
+        self._log.info("stopped", drained=drained)
+
+    async def _finished(self, seconds: float) -> bool:
+        """Whether the last caller has its answer within `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._downstream.finished(), seconds)
+            return True
+        return False
 
     def _refuse(self, kind: str, detail: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""

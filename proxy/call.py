@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.body import Body, BodyProblem, BodyStore
+from proxy.body import Body, BodyProblem, BodyStore, Stalled
 from proxy.core.framing import Chunked, Counted, Framing
 from proxy.core.model import Headers
 from proxy.core.strict import Accepted, RequestHead
@@ -92,6 +92,11 @@ class Call:
     def body_ended(self) -> bool:
         """Whether nothing more of this request can come."""
         return self.inflow is None or self.inflow.ended
+
+    def stall(self) -> None:
+        """Note that the rest of the body does not come in time."""
+        if self.inflow is not None and not self.inflow.ended:
+            self.inflow.fail(Stalled())
 
     def leave(self) -> None:
         """Note that the caller has gone."""

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
-from proxy.body import Stalled
 from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.framing import BadFraming
 from proxy.core.model import Headers
-from proxy.core.strict import Problem, Refusal, RequestHead, check_request
+from proxy.core.strict import Own, Problem, Refusal, RequestHead, check_request
 from proxy.deadlines import Deadlines
 from proxy.flow import Connection, Inflow
 from proxy.wire import END_OF_HEAD, Heads, partial_head_problem, response_head
@@ -43,7 +42,7 @@ class Reception:
     head_timeout: float
     body_timeout: float
     write_timeout: float
-    own_authorities: frozenset[bytes] = frozenset()
+    own: Own = field(default_factory=Own)
     draining: bool = False
     heads: Heads = field(default_factory=Heads.of_requests)
     callers: set[Caller] = field(default_factory=set)
@@ -131,19 +130,14 @@ class Caller(Connection):
         elif self.transport.is_closing():
             self.transport.abort()
         elif call is not None:
-            self._expire_body(call, now)
+            if call.inflow is not None and call.inflow.paused:
+                self.deadline = now + self._reception.body_timeout
+            else:
+                call.stall()
         elif self._buffer and not self._lingering:
             self._refuse(Problem(Refusal.TIMEOUT, "The head of the request did not arrive in time."))
         else:
             self._hang_up(wait=False)
-
-    def _expire_body(self, call: Call, now: float) -> None:
-        if call.inflow is None:
-            return
-        if call.inflow.paused:
-            self.deadline = now + self._reception.body_timeout
-        else:
-            call.inflow.fail(Stalled())
 
     # --- a request comes in
 
@@ -167,7 +161,7 @@ class Caller(Connection):
         self._accept(head, data[end + len(END_OF_HEAD) :])
 
     def _accept(self, head: RequestHead, rest: bytes) -> None:
-        request = check_request(head, self._reception.own_authorities)
+        request = check_request(head, self._reception.own)
         if isinstance(request, Problem):
             self._refuse(request)
             return
@@ -287,6 +281,11 @@ class Caller(Connection):
         else:
             self.transport.close()
             self._due(self._reception.write_timeout)
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for the rest of a body."""
+        if self._call is not None:
+            self._call.stall()
 
     def close_if_idle(self) -> None:
         """Close unless a request is in hand."""

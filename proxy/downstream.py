@@ -14,6 +14,7 @@ from pathlib import Path
 
 from proxy.caller import Caller, Handler, Reception, Refuse
 from proxy.clock import Clock
+from proxy.core.strict import Own
 from proxy.deadlines import Deadlines
 
 BACKLOG = 1024
@@ -24,6 +25,7 @@ class Downstream:
 
     `head_timeout` bounds a head from its first byte on, `idle_timeout` a connection without a request,
     `body_timeout` the wait for each piece of a request body, `write_timeout` a caller that does not read.
+    `hosts` are public names that callers may use for the proxy, in lower case.
     `crashed` is told where the handler failed: type and place of the exception, nothing else of it.
     """
 
@@ -34,6 +36,7 @@ class Downstream:
         *,
         clock: Clock,
         crashed: Callable[[str], None],
+        hosts: frozenset[bytes] = frozenset(),
         idle_timeout: float = 75.0,
         head_timeout: float = 20.0,
         body_timeout: float = 30.0,
@@ -50,6 +53,7 @@ class Downstream:
             body_timeout=body_timeout,
             write_timeout=write_timeout,
         )
+        self._hosts = hosts
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
@@ -59,7 +63,9 @@ class Downstream:
         self._server = await loop.create_server(lambda: Caller(reception), host, port, backlog=BACKLOG)
         bound = int(self._server.sockets[0].getsockname()[1])
         names = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
-        reception.own_authorities = frozenset(f"{name}:{bound}".encode() for name in names)
+        reception.own = Own(
+            frozenset(f"{name}:{bound}".encode() for name in names), self._hosts | {host.lower().encode()}
+        )
         return bound
 
     def drain(self) -> None:
@@ -74,6 +80,11 @@ class Downstream:
     async def finished(self) -> None:
         """Wait, after `drain`, until the last caller has its answer and the last request has ended."""
         await self._reception.empty.wait()
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for what callers have still to send; they are answered."""
+        for caller in list(self._reception.callers):
+            caller.stop_waiting()
 
     async def close(self) -> None:
         """Cut every connection that is left and cancel the handler of every request."""

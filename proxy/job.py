@@ -8,7 +8,7 @@ from proxy.body import Body
 from proxy.call import Call
 from proxy.core.answers import Asked
 from proxy.core.headers import end_to_end_request, get, urgency, wait_preference
-from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, Keys, new_key
+from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, LONGEST_KEY, Keys, new_key
 from proxy.core.limits import Ask
 from proxy.core.lines import Ticket
 from proxy.core.model import Headers, Host, Route
@@ -51,7 +51,7 @@ class Job:
         self._key = get(self._headers, b"idempotency-key")
         own = random_bits is not None and self._key is None
         own = own and call.method in KEYED_METHODS and route.host is Host.API
-        keyed = own or bool(self._key)
+        keyed = own or 0 < len(self._key or b"") <= LONGEST_KEY
         self.history = History(call.method, keyed, own_key=own, tenant=route.tenant is not None)
         if own:
             self.renew_key()

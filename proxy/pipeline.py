@@ -181,7 +181,7 @@ class Pipeline:
                         outcome.close()
                     self._telemetry.retry(row.name)
                     await self._pause(job, at, fresh_key=fresh_key)
-                    if at > self._drain_until:
+                    if at >= self._drain_until:
                         return self._refuse(job, Refusal(Why.DRAINING, "", at))
 
     async def _acquire(self, job: Job) -> Permit | Leave | Answer:
@@ -226,7 +226,7 @@ class Pipeline:
         if fresh_key:
             job.renew_key()
         began = self._clock.now()
-        if until <= began or until > self._drain_until or job.gone():
+        if until <= began or until >= self._drain_until or job.gone():
             return
         awake = asyncio.get_running_loop().create_future()
 

@@ -15,6 +15,7 @@ from proxy.response import Response
 from proxy.scheduler import Refusal, Why
 
 TOO_MANY_REQUESTS = 429
+SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
 
 
@@ -72,6 +73,9 @@ def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Pa
     if job.unknown and _before_the_key(row):
         response.close()
         return _unknown(job.asked, "An earlier attempt may have been executed, a later one was rejected.")
+    if job.unknown and response.status == SERVICE_UNAVAILABLE:
+        response.close()
+        return _unknown(job.asked, "Xero answered 503, which many clients take for leave to repeat.")
     if get(response.headers, b"retry-after") is None:
         return passed
     wait = job.retry_after

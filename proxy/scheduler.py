@@ -238,7 +238,7 @@ class Scheduler:
             self._turns.due(what, when)
         elif self._matters(what, when):
             place = self._turns.place(what.ask)
-            forecast = self._store.forecast(what.ask, 0)
+            forecast = self._store.forecast(what.ask, place.line.before(what))
             limit = forecast.limit or place.blocked_by
             why = Why.DRAINING if self._drain_until is not None else Why.DEADLINE
             self._answer(what, Refusal(why, limit, forecast.at))

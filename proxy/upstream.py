@@ -33,6 +33,9 @@ HAPPY_EYEBALLS_DELAY = 0.25
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
+Connected = tuple[asyncio.BaseTransport, Exchange]
+
+
 @dataclass(frozen=True, slots=True)
 class Outbound:
     """A request as it is sent. `headers` are end-to-end only; Host and framing are added here."""
@@ -76,6 +79,7 @@ class Upstream:
         self._heads = Heads.of_responses()
         self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
         self._open: set[Exchange] = set()
+        self._connecting: set[asyncio.Future[Connected]] = set()
         self._deadlines = Deadlines(clock)
         self._closed = False
 
@@ -95,8 +99,10 @@ class Upstream:
             raise
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Drop every connection, so that each attempt under way fails; no other is made."""
         self._closed = True
+        for connecting in self._connecting:
+            connecting.cancel()
         for exchange in list(self._open):
             exchange.drop()
         await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
@@ -166,6 +172,8 @@ class Upstream:
             self._idle[host].remove(exchange)
 
     async def _connect(self, host: Host) -> Exchange | Failure:
+        if self._closed:
+            return _CLOSED
         origin = self._origins[host]
         tls = self._tls if origin.scheme == "https" else None
         connecting = asyncio.ensure_future(
@@ -178,11 +186,15 @@ class Upstream:
                 happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
             ),
         )
+        self._connecting.add(connecting)
         try:
             done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
         finally:
+            self._connecting.discard(connecting)
             if not connecting.done():
                 connecting.cancel()
+        if connecting.cancelled():
+            return _CLOSED
         if not done:
             return _unsent("connect_failed", "connection_timeout", "No connection came about in time.")
         try:
@@ -216,7 +228,7 @@ def _connect_failure(error: OSError) -> Failure:
             return _unsent(
                 "tls_failed", "tls_certificate_error", "The certificate of Xero's host is not valid."
             )
-        case ssl.SSLError():
+        case ssl.SSLError() | ConnectionResetError():  # only a handshake can be reset: before it is a refusal
             return _unsent("tls_failed", "tls_protocol_error", "No TLS connection to Xero's host came about.")
         case ConnectionRefusedError():
             return _unsent("connect_failed", "connection_refused", "Xero's host refused the connection.")
@@ -226,6 +238,9 @@ def _connect_failure(error: OSError) -> Failure:
 
 def _unsent(name: str, error: str, detail: str) -> Failure:
     return Failure(name, sent=False, error=error, detail=detail)
+
+
+_CLOSED = _unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")
 
 
 def _default_tls() -> ssl.SSLContext:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from proxy.core.model import Headers
-from proxy.core.strict import Problem, Refusal, RequestHead
+from proxy.core.strict import METHODS, Problem, Refusal, RequestHead
 
 try:
     from aiohttp import _http_parser as _parsers
@@ -25,8 +25,12 @@ except ImportError:  # pragma: no cover - reported by check_aiohttp
 FLOOR = (3, 14, 4)
 MAX_HEAD = 64 * 1024
 MAX_FIELDS = 200
+MAX_REQUEST_FIELD = 8000
+"""Bytes of one field line in a request: what servers allow is 8 KiB at most. Responses are not so bound."""
 END_OF_HEAD = b"\r\n\r\n"
 
+_METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
+_FORWARDED = frozenset(method.encode() for method in METHODS)
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 
@@ -72,12 +76,15 @@ class Heads:
 
     def request(self, head: bytes) -> RequestHead | Problem:
         """Return the parsed request, or why it is none."""
-        if problem := _head_problem(head):
+        if problem := _head_problem(head) or _field_problem(head):
             return problem
         line = head[: head.index(b"\r\n")]
         if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
             kind = Refusal.VERSION if re.search(rb" HTTP/[0-9]\.[0-9]$", line) else Refusal.MALFORMED
             return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
+        method = line.partition(b" ")[0]
+        if method not in _FORWARDED and _METHOD.fullmatch(method):
+            return Problem(Refusal.METHOD, "This method is not forwarded.")
         message = self._parse(head) if line.count(b" ") == 2 else None
         if message is None:
             return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
@@ -144,6 +151,12 @@ def _head_problem(head: bytes) -> Problem | None:
         )
     if b"\n " in head or b"\n\t" in head:
         return Problem(Refusal.MALFORMED, "A field is folded over several lines.")
+    return None
+
+
+def _field_problem(head: bytes) -> Problem | None:
+    if len(head) > MAX_REQUEST_FIELD and max(map(len, head.split(b"\r\n")[1:])) > MAX_REQUEST_FIELD:
+        return Problem(Refusal.HEAD_TOO_LARGE, f"A field may have {MAX_REQUEST_FIELD} bytes at most.")
     return None
 
 

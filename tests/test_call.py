@@ -132,7 +132,7 @@ async def test_for_http_1_0_what_has_no_length_ends_with_the_connection() -> Non
         body,
     )
     async with proxy(chunked) as (port, _), caller(port) as (reader, writer):
-        writer.write(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        writer.write(b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         assert b"Connection: close" in head
         assert b"ransfer-" not in head

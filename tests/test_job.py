@@ -98,6 +98,13 @@ def test_a_callers_key_is_kept_and_an_empty_one_protects_nothing() -> None:
     assert not empty.history.keyed
 
 
+def test_a_key_that_xero_will_not_take_is_passed_on_and_protects_nothing() -> None:
+    assert job("PUT", (b"Idempotency-Key", b"k" * 128)).history.keyed
+    long = job("PUT", (b"Idempotency-Key", b"k" * 129), bits=Bits())
+    assert keys(long.headers()) == [b"k" * 129]
+    assert not long.history.keyed
+
+
 def test_a_new_key_replaces_the_old_one_and_begins_its_life_anew() -> None:
     made, seen = job("PUT", bits=Bits()), Keys()
     made.use_key(seen, NOW)

@@ -54,6 +54,15 @@ def test_no_wait_at_all_takes_what_is_free_and_is_refused_otherwise() -> None:
     assert [courses[i].refused_at for i in (5, 6)] == [0.0, 1.0]
 
 
+def test_a_deadline_that_ends_a_wait_names_the_time_of_that_place_in_line() -> None:
+    """Two more urgent ones overtook it, and one of them still stands before it."""
+    urgent = Caller(at=0.2, urgency=0, wait=300.0)
+    _, courses = lasting(Limits(minute=1), Caller(), Caller(at=0.1, urgency=7, wait=70.0), urgent, urgent)
+    refused = refusal(courses[1])
+    assert refused.why is Why.DEADLINE
+    assert refused.at - courses[1].ticket.arrived == pytest.approx(180.5, abs=0.5)
+
+
 def test_a_deadline_that_passed_on_the_way_here_costs_nobody_a_free_place() -> None:
     """Real clocks move on between a request's arrival and the look at its limits."""
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
 
 import pytest
 
+from config.values import Origin
 from proxy.clock import Clock
+from proxy.core.model import Failure
+from proxy.upstream import Upstream
 from tests.sockets import (
     OK,
     Close,
@@ -211,3 +215,32 @@ async def test_a_cancelled_attempt_drops_its_connection() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert all(one.transport.is_closing() for one in up._open)
+
+
+async def test_closing_ends_every_attempt_with_a_failure_and_allows_no_other() -> None:
+    async with answering(b"") as (up, seen):
+        task = asyncio.create_task(up.send(get()))
+        await until(lambda: seen.requests)
+        await up.close()
+        assert await task == Failure(
+            "upstream_reset",
+            sent=True,
+            error="connection_terminated",
+            detail="Xero closed the connection without an answer.",
+        )
+        later = await up.send(get())
+        assert isinstance(later, Failure)
+        assert (later.name, later.sent, len(seen.requests)) == ("connect_failed", False, 1)
+
+
+async def test_closing_ends_the_wait_for_a_connection() -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    address = Origin("https", "127.0.0.1", listening.getsockname()[1])
+    with listening:
+        up = Upstream(address, address, connect_timeout=10.0, timeout=10.0, clock=Clock())
+        task = asyncio.create_task(up.send(get()))
+        await until(lambda: up._connecting)
+        await up.close()
+        result = await task
+    assert isinstance(result, Failure)
+    assert (result.name, result.sent) == ("connect_failed", False)

@@ -96,10 +96,19 @@ def test_other_versions_are_refused_as_such(version: bytes) -> None:
     assert kind(b"GET / HTTP/" + version + b"\r\nHost: x\r\n\r\n") is Refusal.VERSION
 
 
+@pytest.mark.parametrize("method", [b"FOO", b"PROPFIND", b"M-SEARCH", b"TRACE", b"CONNECT"])
+def test_a_method_that_is_not_forwarded_is_refused_as_such(method: bytes) -> None:
+    problem = Heads.of_requests().request(method + b" / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert isinstance(problem, Problem)
+    assert problem.kind is Refusal.METHOD
+
+
 def test_a_head_has_limits() -> None:
     assert kind(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 201 + b"\r\n") is Refusal.HEAD_TOO_LARGE
     assert kind(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 65536 + b"\r\n\r\n") is Refusal.HEAD_TOO_LARGE
-    assert kind(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 32768 + b"\r\n\r\n") is None
+    assert kind(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 7998 + b"\r\n\r\n") is Refusal.HEAD_TOO_LARGE
+    assert kind(b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 7997 + b"\r\n\r\n") is None
+    assert kind(b"GET /" + b"a" * 16000 + b" HTTP/1.1\r\nHost: x\r\n\r\n") is None
     assert kind(b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 199 + b"\r\n") is None
 
 

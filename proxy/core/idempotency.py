@@ -11,6 +11,8 @@ from hashlib import blake2b
 KEY_LIFE_SECONDS = 300.0
 """A minute less than Xero's six, for a request that is long under way."""
 KEY_BYTES = 16
+LONGEST_KEY = 128
+"""The most characters that Xero takes; a longer key protects nothing."""
 KEYS_KEPT = 100_000
 KEYED_METHODS = frozenset({"POST", "PUT", "PATCH"})
 """Methods for which Xero honours `Idempotency-Key`."""

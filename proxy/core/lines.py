@@ -101,6 +101,11 @@ class Line:
             if other <= urgency and api not in self.parked
         )
 
+    def before(self, ticket: Ticket) -> int:
+        """How many tickets that are not parked go before `ticket`, wherever it stands."""
+        parked, rank = self.parked, ticket.rank
+        return sum(other.ask.api not in parked and other.rank < rank for other in self)
+
     def oldest(self) -> float | None:
         """When the longest waiting ticket came."""
         return min((next(iter(lane)).arrived for lane in self._lanes.values()), default=None)

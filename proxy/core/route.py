@@ -30,6 +30,8 @@ _NAME_CHARACTERS = 100
 _TOKEN_BYTES = 16384
 _WORD_CHARACTERS = 40
 _TEMPLATE_SEGMENTS = 6
+_IDENTITY_WORDS = frozenset({b"token", b"revocation"})
+"""What is called at the identity host; any other word there may be a secret."""
 _PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
 
 
@@ -68,7 +70,7 @@ def route(target: bytes, headers: Headers, prefixes: Prefixes, app: str) -> Rout
         app=app,
         tenant=(tenant or app) if family.tenant else None,
         limited=family.host is Host.API,
-        template=_template(family.prefix, segments),
+        template=_template(family, segments),
     )
 
 
@@ -139,11 +141,14 @@ def _family(segments: list[bytes], prefixes: Prefixes) -> Family | None:
     return None
 
 
-def _template(prefix: str, segments: list[bytes]) -> str:
+def _template(family: Family, segments: list[bytes]) -> str:
     """The path for logs: resources and ids take turns; only plain words where resources stand are kept."""
+    prefix, identity = family.prefix, family.host is Host.IDENTITY
     rest = segments[1 + prefix.count("/") :]
     shown = [
-        segment.decode("ascii") if place % 2 == 0 and _is_word(segment) else "{id}"
+        segment.decode("ascii")
+        if place % 2 == 0 and (segment in _IDENTITY_WORDS if identity else _is_word(segment))
+        else "{id}"
         for place, segment in enumerate(rest[:_TEMPLATE_SEGMENTS])
         if segment
     ]

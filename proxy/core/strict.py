@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from proxy.core.model import Headers
@@ -108,7 +109,11 @@ _ONCE = frozenset(
 )
 _WATCHED = _ONCE | {b"connection", b"expect"}
 _TARGET_BYTES = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F))
-_AUTHORITY = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
+_AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
+_PRIVATE = re.compile(rb"\[.*|[0-9.]+|[^.]*|.*\.(localhost|local|internal|svc|home\.arpa)")
+"""Addresses, and names that no stranger can own: without a dot, or reserved (RFC 6761, 6762, 8375; ICANN's
+`internal`; the names of Services in Kubernetes).
+"""
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
@@ -123,15 +128,25 @@ class RequestHead(NamedTuple):
     upgrade: bool
 
 
-def check_request(head: RequestHead, own_authorities: frozenset[bytes]) -> Problem | Accepted:
-    """Return what the request says about its body, or why it is refused.
+@dataclass(frozen=True, slots=True)
+class Own:
+    """Under what the proxy is reached, in lower case: `authorities` are `host:port` that an absolute-form
+    target may name, `hosts` the public names that `Host` may name.
 
-    `own_authorities` are lower-case `host:port` under which the proxy itself is reached: an absolute-form
-    target is good for these only.
+    An address or a private name is good in `Host` in any case: a container does not know what its network
+    calls it. Any other public name is refused, because a page in a browser can make its own name resolve to
+    the proxy's address, and speaks to it as to its own server then.
     """
+
+    authorities: frozenset[bytes] = frozenset()
+    hosts: frozenset[bytes] = frozenset()
+
+
+def check_request(head: RequestHead, own: Own) -> Problem | Accepted:
+    """Return what the request says about its body, or why it is refused."""
     if head.method not in METHODS:
         return Problem(Refusal.METHOD, "This method is not forwarded.")
-    origin = _origin_form(head.target, own_authorities)
+    origin = _origin_form(head.target, own.authorities)
     if isinstance(origin, Problem):
         return origin
     seen: dict[bytes, bytes] = {}
@@ -143,7 +158,7 @@ def check_request(head: RequestHead, own_authorities: frozenset[bytes]) -> Probl
                     return _malformed(f"{name.decode()} is given more than once.")
                 value = seen[name] + b"," + value  # noqa: PLW2901 - the combined value, RFC 9110 section 5.3
             seen[name] = value
-    problem = _host_problem(seen.get(b"host"), http10=head.http10)
+    problem = _host_problem(seen.get(b"host"), own.hosts)
     problem = problem or _connection_problem(seen.get(b"connection"))
     return problem or _body(origin, seen, http10=head.http10)
 
@@ -169,10 +184,21 @@ def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | 
     return target
 
 
-def _host_problem(host: bytes | None, *, http10: bool) -> Problem | None:
+@lru_cache(maxsize=256)
+def _host_problem(host: bytes | None, own_hosts: frozenset[bytes]) -> Problem | None:
     if host is None:
-        return None if http10 else _malformed("Host is missing.")
-    return None if _AUTHORITY.fullmatch(host) else _malformed("Host is not a host name or address.")
+        return _malformed("Host is missing.")
+    authority = _AUTHORITY.fullmatch(host)
+    if authority is None:
+        return _malformed("Host is not a host name or address.")
+    name = authority[1].lower().removesuffix(b".")
+    if name in own_hosts or _PRIVATE.fullmatch(name):
+        return None
+    return Problem(
+        Refusal.MISDIRECTED,
+        "Host names another host. The proxy answers to addresses, to names without a dot, and to those that "
+        "end in .localhost, .local, .internal, .svc or .home.arpa.",
+    )
 
 
 def _connection_problem(connection: bytes | None) -> Problem | None:

@@ -85,6 +85,14 @@ def test_nothing_starves() -> None:
     assert now <= 7 * AGEING_SECONDS + 1.0
 
 
+def test_who_stands_before_somebody_is_counted_over_all_lanes_that_can_move() -> None:
+    early, late, urgent, other = ticket(1.0), ticket(2.0), ticket(3.0, 0), ticket(0.5, api="projects")
+    line = line_of(early, late, urgent, other)
+    assert [line.before(each) for each in (urgent, other, early, late)] == [0, 1, 2, 3]
+    line.parked = {"projects"}
+    assert line.before(late) == 2
+
+
 def test_whoever_stood_there_before_stands_there_again() -> None:
     tickets = [ticket(float(at)) for at in range(8)]
     line = line_of(*tickets)

@@ -69,6 +69,11 @@ def test_the_identity_host_knows_no_limits(target: bytes) -> None:
     assert (found.host, found.api, found.tenant, found.limited) == (Host.IDENTITY, "token", None, False)
 
 
+def test_what_is_called_at_the_identity_host_is_shown_only_where_it_is_known() -> None:
+    found = [routed(b"/connect/token"), routed(b"/connect/topsecret")]
+    assert [each.template for each in found] == ["/connect/token", "/connect/{id}"]
+
+
 @pytest.mark.parametrize("start", [b"/connections", b"/connect", b"/.well-known/openid-configuration"])
 @pytest.mark.parametrize(
     "way", [b"/..", b"/.", b"/%2e%2e", b"/..%2fapi.xro", b"/..\\api.xro", b"/..;", b"/%252e"]

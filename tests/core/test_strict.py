@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.model import Headers
-from proxy.core.strict import METHODS, Accepted, Problem, Refusal, RequestHead, check_request
+from proxy.core.strict import METHODS, Accepted, Own, Problem, Refusal, RequestHead, check_request
 
-OWN = frozenset({b"127.0.0.1:8080", b"localhost:8080"})
+OWN = Own(frozenset({b"127.0.0.1:8080", b"localhost:8080"}), frozenset({b"proxy.example.com"}))
 HOST = (b"Host", b"localhost:8080")
 
 
@@ -102,9 +102,39 @@ def test_a_malformed_host_is_refused(host: bytes) -> None:
     assert kind(check_request(head, OWN)) is Refusal.MALFORMED
 
 
-def test_host_may_be_absent_in_http_1_0_only() -> None:
-    assert kind(check_request(RequestHead("GET", b"/", (), False, True, False), OWN)) is Refusal.MALFORMED
-    assert kind(check_request(RequestHead("GET", b"/", (), True, True, False), OWN)) is None
+@pytest.mark.parametrize("http10", [False, True])
+def test_host_is_needed_even_in_http_1_0(http10: bool) -> None:
+    head = RequestHead("GET", b"/", (), http10, not http10, False)
+    assert kind(check_request(head, OWN)) is Refusal.MALFORMED
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"127.0.0.1:8080",
+        b"10.1.2.3",
+        b"[::1]:8080",
+        b"localhost",
+        b"LocalHost.:80",
+        b"xero-proxy:8080",
+        b"xero-proxy.payments.svc",
+        b"xero-proxy.payments.svc.cluster.local",
+        b"host.docker.internal:8080",
+        b"app.localhost",
+        b"PROXY.example.com:443",
+    ],
+)
+def test_host_may_be_an_address_a_private_name_or_one_of_ours(host: bytes) -> None:
+    head = RequestHead("GET", b"/", ((b"Host", host),), False, True, False)
+    assert kind(check_request(head, OWN)) is None
+
+
+@pytest.mark.parametrize(
+    "host", [b"evil.test", b"evil.example.com:8080", b"localhost.evil.test", b"127.0.0.1.evil.test", b"a.b"]
+)
+def test_a_public_name_of_somebody_else_in_host_is_misdirected(host: bytes) -> None:
+    head = RequestHead("GET", b"/", ((b"Host", host),), False, True, False)
+    assert kind(check_request(head, OWN)) is Refusal.MISDIRECTED
 
 
 @pytest.mark.parametrize(

@@ -60,17 +60,54 @@ async def test_a_request_on_a_connection_that_is_busy_can_still_follow_and_is_th
         await stopping
 
 
-async def test_an_attempt_that_outlasts_the_drain_is_cut_and_all_is_over_in_time() -> None:
-    async with both({"latency": (100.0, 100.0)}, drain_seconds=10) as (proxy, _), proxy.caller() as caller:
-        caller.writer.write(put())
+async def test_a_write_that_outlasts_the_drain_is_broken_off_and_its_caller_told_that_nobody_knows() -> None:
+    async with both({"latency": (100.0, 100.0)}, drain_seconds=10) as (proxy, simulator):
+        flying = proxy.start(put())
         await proxy.passes(1.0)
         began = proxy.clock.now()
         await proxy.stop()
-        assert 10.0 <= proxy.clock.now() - began < 11.5
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await caller.reply()
+        reply = await flying
+        assert 10.0 <= reply.at - began < 10.1
+        assert proxy.clock.now() - began < 10.2
+        assert (reply.status, reply.class_, reply.attempts) == (502, "outcome_unknown", 1)
+        assert (reply.wait, reply.field(b"connection")) == (None, b"close")
+        assert simulator.ledger.arrived == 1
     (line,) = proxy.lines()
-    assert (line["class"], line["method"], line["attempts"]) == ("draining", "PUT", 1)
+    assert (line["class"], line["method"], line["attempts"]) == ("outcome_unknown", "PUT", 1)
+
+
+async def test_a_read_that_outlasts_the_drain_may_be_sent_again_elsewhere() -> None:
+    async with both({"latency": (100.0, 100.0)}, drain_seconds=10) as (proxy, simulator):
+        flying = proxy.start(request())
+        await proxy.passes(1.0)
+        await proxy.stop()
+        reply = await flying
+        assert (reply.status, reply.class_, reply.attempts) == (503, "draining", 1)
+        assert simulator.ledger.arrived == 1
+
+
+async def test_a_body_that_does_not_come_before_the_end_is_answered_and_nothing_is_sent() -> None:
+    async with both(None, drain_seconds=10) as (proxy, simulator), proxy.caller() as caller:
+        caller.writer.write(put()[:-1])
+        await proxy.passes(1.0)
+        await proxy.stop()
+        reply = await caller.reply()
+        assert (reply.status, reply.class_, reply.attempts) == (408, "body_timeout", 0)
+        assert simulator.ledger.arrived == 0
+
+
+async def test_a_caller_that_reads_nothing_cannot_delay_the_end_for_long() -> None:
+    async with (
+        both(None, drain_seconds=10) as (proxy, simulator),
+        proxy.caller() as caller,
+    ):
+        caller.writer.write(request(b"GET /api.xro/2.0/Contacts?pageSize=1000") * 400)
+        caller.writer.transport.pause_reading()
+        await proxy.passes(1.0)
+        began = proxy.clock.now()
+        await proxy.stop()
+        assert proxy.clock.now() - began < 11.5
+        assert simulator.ledger.arrived > 0
 
 
 async def test_whoever_waits_in_line_is_answered_before_the_end() -> None:
@@ -83,7 +120,7 @@ async def test_whoever_waits_in_line_is_answered_before_the_end() -> None:
         await proxy.stop()
         reply = await waiting
         assert (reply.class_, reply.attempts) == ("draining", 0)
-        await asyncio.gather(flying, return_exceptions=True)
+        assert (await flying).class_ == "draining"
 
 
 async def test_whoever_waits_between_two_attempts_is_answered_before_the_end() -> None:

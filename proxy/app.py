@@ -79,9 +79,7 @@ class Sidecar:
             spool_dir=settings.spool_dir or None,
         )
         self._pipeline = _pipeline(settings, clock, random, self.telemetry, self.scheduler, self._upstream)
-        self._downstream = Downstream(
-            self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed, hosts=XERO_HOSTS
-        )
+        self._downstream = Downstream(self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed)
         self._admin = Admin(
             registry=registry,
             snapshot=self.scheduler.snapshot,
@@ -100,7 +98,7 @@ class Sidecar:
         admin, callers = self._settings.admin_listen, self._settings.listen
         self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
         self.admin_port = self._admin_runner.addresses[0][1]
-        self.port = await self._downstream.start(callers.host, callers.port)
+        self.port = await self._downstream.start(callers.host, callers.port, XERO_HOSTS)
         self._ready = True
         self._log.info(
             "listening",

@@ -25,7 +25,6 @@ class Downstream:
 
     `head_timeout` bounds a head from its first byte on, `idle_timeout` a connection without a request,
     `body_timeout` the wait for each piece of a request body, `write_timeout` a caller that does not read.
-    `hosts` are public names that callers may use for the proxy, in lower case.
     `crashed` is told where the handler failed: type and place of the exception, nothing else of it.
     """
 
@@ -36,7 +35,6 @@ class Downstream:
         *,
         clock: Clock,
         crashed: Callable[[str], None],
-        hosts: frozenset[bytes] = frozenset(),
         idle_timeout: float = 75.0,
         head_timeout: float = 20.0,
         body_timeout: float = 30.0,
@@ -53,18 +51,19 @@ class Downstream:
             body_timeout=body_timeout,
             write_timeout=write_timeout,
         )
-        self._hosts = hosts
         self._server: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; return the port (the one given, or the one chosen for 0)."""
+    async def start(self, host: str, port: int, names: frozenset[bytes] = frozenset()) -> int:
+        """Listen; return the port (the one given, or the one chosen for 0). `names` are public names, in
+        lower case, that callers may use for the proxy.
+        """
         reception = self._reception
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Caller(reception), host, port, backlog=BACKLOG)
         bound = int(self._server.sockets[0].getsockname()[1])
-        names = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
+        own = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
         reception.own = Own(
-            frozenset(f"{name}:{bound}".encode() for name in names), self._hosts | {host.lower().encode()}
+            frozenset(f"{name}:{bound}".encode() for name in own), names | {host.lower().encode()}
         )
         return bound
 

@@ -33,7 +33,7 @@ HAPPY_EYEBALLS_DELAY = 0.25
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
-Connected = tuple[asyncio.BaseTransport, Exchange]
+Connected = tuple[asyncio.Transport, Exchange]
 
 
 @dataclass(frozen=True, slots=True)

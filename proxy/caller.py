@@ -18,7 +18,7 @@ from proxy.core.model import Headers
 from proxy.core.strict import Own, Problem, Refusal, RequestHead, check_request
 from proxy.deadlines import Deadlines
 from proxy.flow import Connection, Inflow
-from proxy.wire import END_OF_HEAD, Heads, partial_head_problem, response_head
+from proxy.wire import END_OF_HEAD, Heads, partial_head_problem, response_head, without_empty_lines
 
 Handler = Callable[[Call], Awaitable[None]]
 Refuse = Callable[[str, str], tuple[int, Headers, bytes]]
@@ -143,11 +143,11 @@ class Caller(Connection):
 
     def _take_head(self, data: bytes) -> None:
         first = not self._buffer
-        data = (self._buffer + data).removeprefix(b"\r\n")  # some send one after a body
+        data = without_empty_lines(self._buffer + data)
         end = data.find(END_OF_HEAD)
         if end < 0:
             self._buffer = data
-            if first:
+            if first and (data or self.deadline == NEVER):  # so that empty lines do not prolong anything
                 self._due(self._reception.head_timeout if data else self._reception.idle_timeout)
             if problem := partial_head_problem(data):
                 self._refuse(problem)

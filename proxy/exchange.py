@@ -18,7 +18,7 @@ from proxy.core.framing import BadFraming, Framing, UntilClose, response_framing
 from proxy.core.model import Failure
 from proxy.flow import HIGH_WATER, Connection, Inflow
 from proxy.response import Response, Truncated
-from proxy.wire import END_OF_HEAD, MAX_HEAD, Heads, ResponseHead
+from proxy.wire import END_OF_HEAD, MAX_HEAD, Heads, ResponseHead, without_empty_lines
 
 LAST_STATUS = 599
 FIRST_FINAL = 200
@@ -32,6 +32,7 @@ class Exchange(Connection):
     """A connection to one origin. `idle` is told when it can carry another request, `gone` when it ends."""
 
     __slots__ = (
+        "_answer_by",
         "_body_timeout",
         "_buffer",
         "_clock",
@@ -78,6 +79,7 @@ class Exchange(Connection):
         self._length: int | None = None
         self._framing: Framing | None = None
         self._inflow: Inflow | None = None
+        self._answer_by = 0.0
         self._result: asyncio.Future[Result] | None = None
         self._sent = False
 
@@ -96,9 +98,9 @@ class Exchange(Connection):
         return not self.lost and not self.transport.is_closing() and not self._poll.poll(0)
 
     def begin(self, method: str, deadline: float) -> asyncio.Future[Result]:
-        """Expect a response to `method` with its head by `deadline`."""
+        """Expect a response to `method` by `deadline`: its head and, unless it is large, its body."""
         self._method = method
-        self.deadline = deadline
+        self.deadline = self._answer_by = deadline
         self._result = asyncio.get_running_loop().create_future()
         return self._result
 
@@ -157,14 +159,10 @@ class Exchange(Connection):
     # --- the response
 
     def _take_head(self, data: bytes) -> None:
-        data = self._buffer + data
+        data = without_empty_lines(self._buffer + data)
         self._buffer = b""
         while (end := data.find(END_OF_HEAD)) >= 0:
-            start = 2 if data.startswith(b"\r\n") else 0
-            if start and not end:
-                data = data[start:]
-                continue
-            head = self._heads.response(data[start : end + 4])
+            head = self._heads.response(data[: end + 4])
             data = data[end + 4 :]
             if head is None:
                 self._garbage("The head is not well-formed HTTP.")
@@ -175,6 +173,7 @@ class Exchange(Connection):
             if not INTERIM <= head.status < FIRST_FINAL or head.status == SWITCHING_PROTOCOLS:
                 self._garbage(f"The status {head.status} cannot be an answer.")
                 return
+            data = without_empty_lines(data)
         self._buffer = data
         if len(data) > MAX_HEAD or not _may_begin_response(data):
             self._garbage("What came is not HTTP, or its head does not end.")
@@ -206,8 +205,12 @@ class Exchange(Connection):
             self._finish(rest)
             return
         self.deadline = self._clock.now() + self._body_timeout
-        if inflow.size >= HIGH_WATER and self._result is not None and not self._result.done():
+        if self._result is None or self._result.done():
+            return
+        if inflow.size >= HIGH_WATER:
             self._result.set_result(self._response(head, inflow))
+        else:  # until the caller has something of it, it is late like an answer that has not begun
+            self.deadline = min(self.deadline, self._answer_by)
 
     def _finish(self, rest: bytes) -> None:
         inflow, head = self._inflow, self._head
@@ -259,5 +262,5 @@ class Exchange(Connection):
 
 
 def _may_begin_response(data: bytes) -> bool:
-    start = data[2:] if data.startswith(b"\r\n") else data
-    return (start.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(start[:7])) and b"\n\n" not in start
+    begins = data.startswith(b"HTTP/1.") or b"HTTP/1.".startswith(data[:7]) or data == b"\r"
+    return begins and b"\n\n" not in data

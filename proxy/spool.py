@@ -11,10 +11,14 @@ import asyncio
 import contextlib
 import os
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PIECE = 256 * 1024
 MEMORY = 256 * 1024
+
+_THREADS = ThreadPoolExecutor(4, thread_name_prefix="spool")
+"""Not the loop's own: lookups of names that hang would occupy all of those."""
 
 
 class UnnamedFile:
@@ -37,11 +41,11 @@ class UnnamedFile:
 
     async def write(self, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`."""
-        await asyncio.get_running_loop().run_in_executor(None, self._write, data, offset)
+        await asyncio.get_running_loop().run_in_executor(_THREADS, self._write, data, offset)
 
     async def read(self, offset: int) -> bytes:
         """Read up to `PIECE` bytes at `offset`."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._read, offset)
+        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._read, offset)
 
     def _write(self, data: bytes, offset: int) -> None:
         rest = memoryview(data)

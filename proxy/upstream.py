@@ -30,6 +30,8 @@ IDLE_SECONDS = 50.0
 BODY_TIMEOUT = 60.0
 MAX_IDLE = 256
 HAPPY_EYEBALLS_DELAY = 0.25
+_DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+"""Silence before the first probe, between probes, probes; milliseconds that data may stay unacknowledged."""
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -50,8 +52,8 @@ class Outbound:
 class Upstream:
     """Pooled connections to Xero's two hosts. Timeouts are seconds.
 
-    `timeout` runs from the start of sending to the end of the response head, `body_timeout` from one piece
-    of the response body to the next.
+    `timeout` runs from the start of sending to the end of the response, or to its first 64 KiB where it is
+    larger; `body_timeout` from one piece of its body to the next.
     """
 
     def __init__(
@@ -205,6 +207,7 @@ class Upstream:
             return _unsent(
                 "connect_failed", "connection_terminated", "Xero closed the new connection at once."
             )
+        _notice_death(exchange.transport.get_extra_info("socket"))
         self._open.add(exchange)
         self._deadlines.watch(exchange)
         return exchange
@@ -234,6 +237,17 @@ def _connect_failure(error: OSError) -> Failure:
             return _unsent("connect_failed", "connection_refused", "Xero's host refused the connection.")
         case _:
             return _unsent("connect_failed", "destination_unavailable", "Xero's host could not be reached.")
+
+
+def _notice_death(connection: socket.socket) -> None:
+    """Let the kernel end a connection whose peer vanished without a word within about a minute.
+
+    Otherwise a keyed write waits for the whole timeout, after which its key is too old to send it again.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _DEATH.items():
+        if (option := getattr(socket, name, None)) is not None:  # Linux has them all
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _unsent(name: str, error: str, detail: str) -> Failure:

@@ -29,6 +29,7 @@ MAX_REQUEST_FIELD = 8000
 """Bytes of one field line in a request: what servers allow is 8 KiB at most. Responses are not so bound."""
 END_OF_HEAD = b"\r\n\r\n"
 
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _FORWARDED = frozenset(method.encode() for method in METHODS)
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
@@ -158,6 +159,11 @@ def _field_problem(head: bytes) -> Problem | None:
     if len(head) > MAX_REQUEST_FIELD and max(map(len, head.split(b"\r\n")[1:])) > MAX_REQUEST_FIELD:
         return Problem(Refusal.HEAD_TOO_LARGE, f"A field may have {MAX_REQUEST_FIELD} bytes at most.")
     return None
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """`data` without the empty lines that may stand before a start line (RFC 9112, section 2.2)."""
+    return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
 
 
 def partial_head_problem(data: bytes) -> Problem | None:

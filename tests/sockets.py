@@ -53,7 +53,9 @@ Converse = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None
 
 
 @contextlib.asynccontextmanager
-async def serving(converse: Converse, tls: ssl.SSLContext | None = None) -> AsyncIterator[Origin]:
+async def serving(
+    converse: Converse, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Origin]:
     """A raw server: `converse` has each connection, and all are ended at the end."""
     writers: set[asyncio.StreamWriter] = set()
     tasks: set[asyncio.Future[None]] = set()
@@ -69,7 +71,7 @@ async def serving(converse: Converse, tls: ssl.SSLContext | None = None) -> Asyn
         writers.add(writer)
         tasks.add(asyncio.ensure_future(run(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(accept, host, port, ssl=tls)
     try:
         yield local(server.sockets[0].getsockname()[1], "https" if tls else "http")
     finally:
@@ -79,6 +81,13 @@ async def serving(converse: Converse, tls: ssl.SSLContext | None = None) -> Asyn
         await asyncio.gather(*tasks)
 
 
+async def read_request(reader: asyncio.StreamReader) -> bytes:
+    """One whole request, whose body is as long as Content-Length says."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = _LENGTH.search(head)
+    return head + (await reader.readexactly(int(length[1])) if length else b"")
+
+
 @contextlib.asynccontextmanager
 async def origin(answer: Answer | bytes = OK) -> AsyncIterator[Ledger]:
     """An origin that answers each whole request with `answer`, and closes after a `Close`."""
@@ -86,9 +95,7 @@ async def origin(answer: Answer | bytes = OK) -> AsyncIterator[Ledger]:
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.writers.append(writer)
         while True:
-            request = await reader.readuntil(b"\r\n\r\n")
-            length = _LENGTH.search(request)
-            request += await reader.readexactly(int(length[1])) if length else b""
+            request = await read_request(reader)
             seen.requests.append(request)
             reply = answer(request) if callable(answer) else answer
             writer.write(reply)

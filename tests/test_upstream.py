@@ -244,3 +244,24 @@ async def test_closing_ends_the_wait_for_a_connection() -> None:
         result = await task
     assert isinstance(result, Failure)
     assert (result.name, result.sent) == ("connect_failed", False)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux lets a program say this")
+async def test_a_peer_that_vanishes_is_noticed_by_the_kernel_within_a_minute() -> None:
+    """A host that loses its power sends neither FIN nor RST. No test can pull the plug, so ask the socket."""
+    async with answering(OK) as (up, _):
+        await good(up)
+        (exchange,) = up._open
+        connection = exchange.transport.get_extra_info("socket")
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        idle, interval, probes, unheard = (
+            connection.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (
+                socket.TCP_KEEPIDLE,
+                socket.TCP_KEEPINTVL,
+                socket.TCP_KEEPCNT,
+                socket.TCP_USER_TIMEOUT,
+            )
+        )
+    assert idle + interval * probes <= 60
+    assert 0 < unheard <= 60_000

@@ -52,34 +52,6 @@ async def test_a_lost_reply_is_repeated_under_the_key_and_executed_once() -> Non
         assert simulator.ledger.duplicates() == {}
 
 
-@pytest.mark.parametrize(
-    ("fault", "statuses"),
-    [("lost_reply", {502}), ("hang", {502, 504}), ("truncate", {502}), ("garbage", {502})],
-)
-async def test_without_keys_an_unknown_outcome_is_told_and_never_repeated(
-    fault: str, statuses: set[int]
-) -> None:
-    async with both(None, idempotency="false") as (proxy, simulator):
-        simulator.fail_next(1, fault, executed=True)
-        reply = await proxy.ask(put())
-        assert reply.status in statuses
-        assert (reply.class_, reply.attempts, reply.wait) == ("outcome_unknown", 1, None)
-        assert "not known whether" in reply.problem["detail"]
-        assert simulator.ledger.arrived == 1
-        assert b"Idempotency" not in b"".join(name for name, _ in reply.headers)
-
-
-async def test_an_attempt_that_times_out_is_a_504_without_a_time() -> None:
-    settings = {"upstream_timeout_seconds": 20, "retry_attempts": 1}
-    async with both(None, **settings) as (proxy, simulator):
-        simulator.fail_next(2, "hang")
-        write, read = await proxy.ask(put()), await proxy.ask(request())
-        assert (write.status, write.class_, write.wait) == (504, "outcome_unknown", None)
-        assert (write.problem["status"], write.problem["title"]) == (504, "Gateway Timeout")
-        assert (read.status, read.class_) == (504, "upstream_timeout")
-        assert b"error=http_response_timeout" in (write.field(b"proxy-status") or b"")
-
-
 @pytest.mark.parametrize("executed", [True, False])
 async def test_a_500_is_not_repeated_under_its_key(executed: bool) -> None:
     async with both() as (proxy, simulator):
@@ -129,57 +101,6 @@ async def test_a_rejected_write_waits_as_long_as_its_caller_will_and_goes_under_
         first, second = simulator.ledger.entries
         assert first.key_hash != second.key_hash
         assert second.executed
-
-
-async def test_a_caller_that_leaves_with_a_write_in_flight_has_it_executed_once_and_accounted_for() -> None:
-    async with both({"latency": (5.0, 5.0)}) as (proxy, simulator):
-        async with proxy.caller() as caller:
-            caller.writer.write(put())
-            await proxy.passes(1.0)
-            caller.leave()
-        await proxy.passes(0.1)
-        assert (await proxy.status())["tenants"][0]["in_flight"] == 1
-        await proxy.passes(5.0)
-        tenant = (await proxy.status())["tenants"][0]
-        assert (tenant["in_flight"], tenant["minute_remaining"]) == (0, 59)
-        assert sum(simulator.ledger.writes.values()) == 1
-        assert await proxy.count("attempts_total", **{"class": "success"}) == 1
-        assert await proxy.count("client_disconnects_total", stage="upstream") == 1
-    (line,) = proxy.lines()
-    assert (line["class"], line["attempts"], line["gone_at"]) == ("caller_left", 1, "upstream")
-
-
-async def test_a_caller_that_leaves_while_queued_sends_and_spends_nothing() -> None:
-    async with both({"latency": (5.0, 5.0)}, tenant_concurrent_limit=1) as (proxy, simulator):
-        busy = proxy.start(request())
-        await proxy.passes(1.0)
-        async with proxy.caller() as caller:
-            caller.writer.write(put())
-            await proxy.passes(1.0)
-            assert (await proxy.status())["waiting"] == 1
-            caller.leave()
-            await proxy.passes(0.1)
-        assert (await proxy.status())["waiting"] == 0
-        assert (await busy).status == 200
-        await proxy.passes(10.0)
-        assert simulator.ledger.arrived == 1
-        assert await proxy.count("client_disconnects_total", stage="queue") == 1
-
-
-async def test_a_caller_that_leaves_in_its_download_keeps_the_slot_until_xero_has_delivered() -> None:
-    """A slow body stays in progress at Xero whoever has gone: a free slot too early would earn a 429."""
-    async with both({"concurrent_limit": 1}, tenant_concurrent_limit=1) as (proxy, simulator):
-        big = b'{"Name":"%s"}' % (b"x" * 200_000)
-        assert (await proxy.ask(put(big))).status == 200
-        simulator.fail_next(1, "slow_body")
-        async with proxy.caller() as caller:
-            caller.writer.write(request())
-            await caller.reader.readuntil(b"\r\n\r\n")
-            waiting = proxy.start(request())
-            await proxy.passes(0.5)
-            caller.leave()
-        assert (await waiting).status == 200
-        assert simulator.refused == {}
 
 
 async def test_the_retry_budget_stops_a_storm() -> None:

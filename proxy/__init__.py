@@ -9,7 +9,7 @@ The life of a request, in the words of `proxy.pipeline`:
 
 | stage | file |
 |---|---|
-| the caller's side | `downstream` (listener), `caller` (connection), `call` (request); `core.strict` |
+| the caller's side | `downstream` over `listener`, `caller` (connection), `call` (request); `core.strict` |
 | route | `core.route` (family, tenant, app); `core.headers` (what passes a proxy) |
 | admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |

@@ -108,12 +108,12 @@ class Caller(Connection):
         call = self._call
         if self._lingering:
             return
-        if call is None:
-            self._take_head(data)
-        elif call.inflow is not None and not call.body_ended:
+        if call is not None and call.inflow is not None and not call.body_ended:
             self._take_body(call, call.inflow, data)
-        else:
+        elif call is not None or self._ahead:
             self._keep_ahead(data)
+        else:
+            self._take_head(data)
 
     def resume_writing(self) -> None:
         """Go on with what is pipelined once the answer before it has left."""

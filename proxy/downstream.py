@@ -16,8 +16,7 @@ from proxy.caller import Caller, Handler, Reception, Refuse
 from proxy.clock import Clock
 from proxy.core.strict import Own
 from proxy.deadlines import Deadlines
-
-BACKLOG = 1024
+from proxy.listener import Listener
 
 
 class Downstream:
@@ -51,16 +50,16 @@ class Downstream:
             body_timeout=body_timeout,
             write_timeout=write_timeout,
         )
-        self._server: asyncio.Server | None = None
+        self._clock = clock
+        self._listener: Listener | None = None
 
     async def start(self, host: str, port: int, names: frozenset[bytes] = frozenset()) -> int:
         """Listen; return the port (the one given, or the one chosen for 0). `names` are public names, in
         lower case, that callers may use for the proxy.
         """
         reception = self._reception
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Caller(reception), host, port, backlog=BACKLOG)
-        bound = int(self._server.sockets[0].getsockname()[1])
+        self._listener = Listener(lambda: Caller(reception), lambda: len(reception.callers), self._clock)
+        bound = await self._listener.start(host, port)
         own = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
         reception.own = Own(
             frozenset(f"{name}:{bound}".encode() for name in own), names | {host.lower().encode()}
@@ -70,8 +69,8 @@ class Downstream:
     def drain(self) -> None:
         """Stop listening, close idle connections, and let the others end with their answer."""
         self._reception.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._listener is not None:
+            self._listener.close()
         for caller in list(self._reception.callers):
             caller.close_if_idle()
         self._reception.check_empty()

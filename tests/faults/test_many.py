@@ -55,7 +55,6 @@ def record(telemetry: Telemetry, number: int) -> None:
     one.concluded("success", 200)
     one.bytes_out = 2
     telemetry.request(one, 0.1)
-    telemetry.foreign_calls(f"tenant-{number}", 1)
 
 
 async def test_the_metrics_of_a_million_organisations_and_paths() -> None:
@@ -68,12 +67,12 @@ async def test_the_metrics_of_a_million_organisations_and_paths() -> None:
         before = series(generate_latest(registry))
         tracemalloc.start()
         try:
-            for number in range(TENANTS_MAX + 1, 50_000):
+            for number in range(TENANTS_MAX + 1, 5_000):
                 record(telemetry, number)
             grown = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
-        for number in range(50_000, 1_000_000):
+        for number in range(5_000, 1_000_000):
             record(telemetry, number)
         assert series(generate_latest(registry)) == before
         assert grown < MIB // 4
@@ -85,10 +84,10 @@ def test_the_limits_of_ever_new_organisations() -> None:
     met again as new.
     """
 
-    async def call_everybody(organisations: int) -> tuple[int, int]:
-        clock = Clock()
+    async def call_everybody(organisations: int) -> list[tuple[int, int]]:
+        clock, seen = Clock(), []
         with observed(clock) as (registry, _, scheduler):
-            for number in range(organisations):
+            for number in range(1, organisations + 1):
                 ticket = Ticket(Ask("app", f"tenant-{number}", "accounting"), clock.now(), clock.now() + 60)
                 assert scheduler.admit(ticket) is None
                 permit = await scheduler.acquire(ticket)
@@ -96,11 +95,13 @@ def test_the_limits_of_ever_new_organisations() -> None:
                 await scheduler.settle(permit, Settlement(SUCCESS, sent=True, head_at=clock.now()))
                 if number % 100 == 0:  # within the minute limit of the app
                     await clock.sleep_until(clock.now() + 1.0)
-            return len(scheduler.snapshot().tenants), series(generate_latest(registry))
+                if number % (TENANTS_KEPT + TENANTS_KEPT // 4) == 0:
+                    seen.append((len(scheduler.snapshot().tenants), series(generate_latest(registry))))
+        return seen
 
-    known, some = run_virtual(call_everybody(2 * TENANTS_KEPT))
-    assert known <= TENANTS_KEPT
-    assert (known, some) == run_virtual(call_everybody(TENANTS_KEPT + 8000))
+    first, last = run_virtual(call_everybody(2 * (TENANTS_KEPT + TENANTS_KEPT // 4)))
+    assert first[0] == last[0] <= TENANTS_KEPT
+    assert last[1] <= first[1] < 6 * TENANTS_MAX
 
 
 async def test_thousands_of_organisations_over_sockets() -> None:

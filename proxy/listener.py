@@ -1,0 +1,113 @@
+"""Accepts callers while there are file descriptors for them.
+
+A descriptor that a caller takes is one that the connection to Xero, a body on disk or the admin port cannot
+have, so a share of them is kept for those. Who comes when the rest is used up waits unaccepted in the
+kernel's queue, at no cost, until somebody leaves. The event loop's own server would go on until nothing can
+be opened any more, and then log a thousand errors a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable
+
+from proxy.clock import Clock, Timer
+
+BACKLOG = 1024
+RESERVE = 200
+"""Descriptors kept for everything but callers, where there are many."""
+BURST = 64
+"""Connections accepted in one turn of the event loop."""
+PAUSE = 0.05
+"""Seconds until it is tried again where there was no room."""
+
+
+def room_for_callers() -> int:
+    """How many callers may be connected under the limit of this process on open files.
+
+    Where it is low a third of it: each caller can need a connection to Xero and a file besides its own.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else max(soft // 3, soft - RESERVE)
+
+
+class Listener:
+    """Listening sockets whose connections go to protocols that `factory` makes, while fewer than `room` of
+    them are open by `count`.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.Protocol],
+        count: Callable[[], int],
+        clock: Clock,
+        room: int | None = None,
+    ) -> None:
+        self._factory = factory
+        self._count = count
+        self._clock = clock
+        self._room = room_for_callers() if room is None else room
+        self._loop = asyncio.get_running_loop()
+        self._sockets: list[socket.socket] = []
+        self._coming: set[asyncio.Task[object]] = set()
+        self._timer: Timer | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port. Raises OSError naming the address that cannot be had."""
+        found = await self._loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )
+        try:
+            for family, address in dict.fromkeys((each[0], each[4]) for each in found):
+                listening = socket.create_server(address, family=family, backlog=BACKLOG)
+                listening.setblocking(False)
+                self._sockets.append(listening)
+        except OSError:
+            self.close()
+            raise
+        self._listen()
+        return int(self._sockets[0].getsockname()[1])
+
+    def close(self) -> None:
+        """Accept nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+            listening.close()
+        self._sockets.clear()
+
+    def _listen(self) -> None:
+        self._timer = None
+        for listening in self._sockets:
+            self._loop.add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(BURST):
+            if self._count() + len(self._coming) >= self._room:
+                self._pause()
+                return
+            try:
+                connection, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # no descriptor or no memory: what frees one is not told to anybody
+                self._pause()
+                return
+            connection.setblocking(False)
+            coming = self._loop.create_task(self._loop.connect_accepted_socket(self._factory, connection))
+            self._coming.add(coming)
+            coming.add_done_callback(self._came)
+
+    def _came(self, coming: asyncio.Task[object]) -> None:
+        self._coming.discard(coming)
+        if not coming.cancelled():
+            coming.exception()  # the caller was gone before it was there
+
+    def _pause(self) -> None:
+        for listening in self._sockets:
+            self._loop.remove_reader(listening)
+        if self._timer is None:
+            self._timer = self._clock.call_at(self._clock.now() + PAUSE, self._listen)

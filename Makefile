@@ -9,7 +9,7 @@ LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test unit lint format bench corpus bench-tools soak lock clean
+.PHONY: help setup run demo test test-deploy unit lint format bench corpus bench-tools soak lock clean
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ test: lint unit ## run every check: lint, then all tests, with every branch of p
 
 unit: setup ## run the tests alone
 	$(BIN)/python -m pytest --cov
+
+test-deploy: setup ## check everything in deploy/ with its own tool, and say which tools are missing
+	$(BIN)/python -m pytest tests/deploy
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""What stands in deploy/, checked by its own tools: `make test-deploy`."""

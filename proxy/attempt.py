@@ -65,15 +65,15 @@ class Sender:
         if isinstance(outcome, Failure):
             return failure_class(self._table, outcome.name)
         job.record.received = outcome.status
-        job.record.correlation_id = correlation_id(outcome.headers)
-        return classify(self._table, outcome.status, outcome.headers, outcome.first, job.route.api)
+        job.record.correlation_id = correlation_id(outcome.fields)
+        return classify(self._table, outcome.status, outcome.fields, outcome.first, job.route.api)
 
     def _settlement(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Settlement:
         if isinstance(outcome, Failure):
             job.retry_after = None
             return Settlement(row, outcome.sent, self._clock.now())
-        job.retry_after = retry_after_seconds(outcome.headers, self._clock.wall())
-        return Settlement(row, True, outcome.head_at, remaining(outcome.headers), job.retry_after)
+        job.retry_after = retry_after_seconds(outcome.fields, self._clock.wall())
+        return Settlement(row, True, outcome.head_at, remaining(outcome.fields), job.retry_after)
 
     async def _settle(
         self, permit: Permit | None, settlement: Settlement, outcome: Response | Failure

@@ -55,10 +55,10 @@ class Call:
         "begun",
         "declared_length",
         "expects_continue",
+        "fields",
         "framing",
         "gone",
         "has_body",
-        "headers",
         "http10",
         "inflow",
         "keep_alive",
@@ -71,7 +71,7 @@ class Call:
         self._caller = caller
         self.method = head.method
         self.target = request.target
-        self.headers = head.headers
+        self.fields = head.fields
         self.http10 = head.http10
         self.keep_alive = head.keep_alive and not head.upgrade
         self.expects_continue = request.expects_continue

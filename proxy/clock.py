@@ -24,10 +24,8 @@ class Clock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop or asyncio.get_running_loop()
-
-    def now(self) -> float:
+        self.now: Callable[[], float] = self._loop.time
         """Monotonic seconds; only differences mean something."""
-        return self._loop.time()
 
     def wall(self) -> float:
         """Seconds since 1970, for logs and status only."""

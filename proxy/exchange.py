@@ -14,7 +14,7 @@ import select
 from collections.abc import Callable
 
 from proxy.clock import Clock
-from proxy.core.framing import BadFraming, Framing, UntilClose, response_framing
+from proxy.core.framing import BadFraming, Counted, Framing, UntilClose, response_framing
 from proxy.core.model import Failure
 from proxy.flow import HIGH_WATER, Connection, Inflow
 from proxy.response import Response, Truncated
@@ -180,14 +180,17 @@ class Exchange(Connection):
 
     def _begin_body(self, head: ResponseHead, rest: bytes) -> None:
         try:
-            self._framing, self._length = response_framing(self._method, head.status, head.headers)
+            self._framing, self._length = response_framing(self._method, head.status, head.fields)
         except BadFraming as error:
             self._garbage(f"{error}.")
             return
         self._head = head
         self._head_at = self._clock.now()
-        self._inflow = Inflow(self.transport)
         self.wake_writer()
+        if isinstance(self._framing, Counted) and self._framing.left == len(rest):
+            self._end(self._response(head, rest), reusable=head.keep_alive)
+            return
+        self._inflow = Inflow(self.transport)
         self._take_body(self._framing, rest)
 
     def _take_body(self, framing: Framing, data: bytes) -> None:
@@ -208,7 +211,7 @@ class Exchange(Connection):
         if self._result is None or self._result.done():
             return
         if inflow.size >= HIGH_WATER:
-            self._result.set_result(self._response(head, inflow))
+            self._result.set_result(self._response(head, inflow.take(), inflow))
         else:  # until the caller has something of it, it is late like an answer that has not begun
             self.deadline = min(self.deadline, self._answer_by)
 
@@ -221,27 +224,30 @@ class Exchange(Connection):
             self._garbage("Bytes follow an answer that was to be the last.")
             return
         inflow.end()
-        result, response = self._result, None
-        if result is not None and not result.done():
-            response = self._response(head, inflow)
-        reusable = self._sent and head.keep_alive and not rest and not isinstance(self._framing, UntilClose)
+        waited = self._result is not None and not self._result.done()
+        reusable = head.keep_alive and not rest and not isinstance(self._framing, UntilClose)
+        self._end(self._response(head, inflow.take()) if waited else None, reusable=reusable)
+
+    def _end(self, response: Response | None, *, reusable: bool) -> None:
+        """The whole response is here: free the connection, and hand over what nobody has yet."""
+        result, reusable = self._result, reusable and self._sent and not self.lost
         self._clear()
-        if reusable and not self.lost:
+        if reusable:
             self._idle(self)
         else:
             self.drop()
-        if result is not None and response is not None:
+        if response is not None and result is not None and not result.done():
             result.set_result(response)
 
-    def _response(self, head: ResponseHead, inflow: Inflow) -> Response:
+    def _response(self, head: ResponseHead, first: bytes, inflow: Inflow | None = None) -> Response:
         return Response(
             head.status,
             head.reason,
-            head.headers,
-            first=inflow.take(),
+            head.fields,
+            first=first,
             length=self._length,
             head_at=self._head_at,
-            inflow=None if inflow.ended else inflow,
+            inflow=inflow,
             drop=self.drop,
             spool_dir=self._spool_dir,
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from proxy.body import Body
 from proxy.call import Call
 from proxy.core.answers import Asked
-from proxy.core.headers import end_to_end_request, get, urgency, wait_preference
+from proxy.core.headers import end_to_end_request, urgency, wait_preference
 from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, LONGEST_KEY, Keys, new_key
 from proxy.core.limits import Ask
 from proxy.core.lines import Ticket
@@ -37,18 +37,18 @@ class Job:
         self.record = record
         self.body: Body | None = None
         self.retry_after: float | None = None
-        wait = wait_preference(call.headers)
+        wait = wait_preference(call.fields)
         self.deadline = record.arrived + min(max_wait if wait is None else wait, LONGEST_WAIT_SECONDS)
         self.ticket = Ticket(
             Ask(route.app, route.tenant, route.api),
             record.arrived,
             self.deadline,
-            urgency(call.headers),
+            urgency(call.fields),
             safe=call.method in {"GET", "HEAD"},
         )
-        self._headers = end_to_end_request(call.headers)
+        self._headers = end_to_end_request(call.fields)
         self._random_bits = random_bits
-        self._key = get(self._headers, b"idempotency-key")
+        self._key = call.fields.get(b"idempotency-key")
         own = random_bits is not None and self._key is None
         own = own and call.method in KEYED_METHODS and route.host is Host.API
         keyed = own or 0 < len(self._key or b"") <= LONGEST_KEY

@@ -40,7 +40,7 @@ class Listener:
 
     def __init__(
         self,
-        factory: Callable[[], asyncio.Protocol],
+        factory: Callable[[], asyncio.BaseProtocol],
         count: Callable[[], int],
         clock: Clock,
         room: int | None = None,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
 from http import HTTPStatus
 from math import inf
 from random import Random
@@ -22,12 +21,11 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.answers import Answer, Asked, failed
 from proxy.core.classify import ResponseTable
-from proxy.core.headers import get
 from proxy.core.limits import Permit
 from proxy.core.marks import Course, marks
-from proxy.core.model import Execution, Failure, Headers, ResponseClass
-from proxy.core.retry import Again, Backoff, Budgets, Stop, decide
-from proxy.core.route import AppIds, Prefixes, route
+from proxy.core.model import Execution, Failure, ResponseClass
+from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
+from proxy.core.route import AppIds, Families, Prefixes, route
 from proxy.job import Job
 from proxy.replies import Passed, give_up, pass_on, refuse, unkept
 from proxy.response import Response
@@ -52,13 +50,6 @@ class Policy:
     backoff: Backoff = field(default_factory=Backoff)
 
 
-class Leave(Enum):
-    """What stands for a permit where none was taken."""
-
-    UNLIMITED = "the route has no limits"
-    GONE = "the caller has gone"
-
-
 class Pipeline:
     """Takes a call from arrival to its one answer."""
 
@@ -78,7 +69,7 @@ class Pipeline:
         random_bits: Callable[[int], bytes],
     ) -> None:
         self._policy = policy
-        self._prefixes = prefixes
+        self._families = Families(prefixes)
         self._scheduler = scheduler
         self._sender = Sender(upstream, scheduler, table, telemetry, clock)
         self._bodies = bodies
@@ -100,7 +91,7 @@ class Pipeline:
 
     async def handle(self, call: Call) -> None:
         """Answer one call, exactly once, and record it."""
-        record = Record(id=self._random_bits(8).hex(), arrived=self._clock.now(), method=call.method)
+        record = Record(f"{self._random.getrandbits(64):016x}", self._clock.now(), call.method)
         try:
             await self._respond(call, await self._reply(call, record), record)
         except asyncio.CancelledError:  # the drain is over
@@ -119,18 +110,19 @@ class Pipeline:
         if isinstance(job, Answer):
             return job
         try:
-            refusal = await self._admit(call, job)
-            if refusal is not None or job.gone():
-                return refusal
+            if call.has_body:
+                refusal = await self._admit(call, job)
+                if refusal is not None or call.gone:
+                    return refusal
             return await self._attempts(job)
         finally:
             self._scheduler.leave(job.ticket)
             job.close()
 
     def _route(self, call: Call, record: Record) -> Job | Answer:
-        asked = Asked(record.id, get(call.headers, b"accept") or b"", self._policy.retry_after_max)
-        app = self._apps.of(get(call.headers, b"authorization"))
-        found = route(call.target, call.headers, self._prefixes, app)
+        asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
+        app = self._apps.of(call.fields.get(b"authorization"))
+        found = route(call.target, call.fields, self._families, app)
         if isinstance(found, str):
             detail = {
                 "tenant_invalid": "Xero-Tenant-Id is not one name of at most 100 printable characters.",
@@ -141,13 +133,11 @@ class Pipeline:
         return Job(call, found, asked, record, self._policy.max_wait, bits)
 
     async def _admit(self, call: Call, job: Job) -> Answer | None:
-        """Room in the line, then the whole body, before any permit is taken."""
-        job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
+        """Room in the line, then the whole body, before any permit is taken. Without a body there is nothing
+        to do before it must wait for a permit.
+        """
         if job.route.limited and (refusal := self._scheduler.admit(job.ticket)):
             return self._refuse(job, refusal)
-        self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
-        if not call.has_body:
-            return None
         kept = await call.keep_body(self._bodies)
         if isinstance(kept, BodyProblem):
             if kept is BodyProblem.GONE:
@@ -166,46 +156,43 @@ class Pipeline:
 
     async def _attempts(self, job: Job) -> Passed | Answer | None:
         """[ acquire → send → classify → settle → decide ]*."""
+        self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
         while True:
-            permit = await self._acquire(job)
-            if permit is Leave.GONE:
+            permit = None
+            if job.route.limited:
+                granted = self._scheduler.take(job.ticket) or await self._acquire(job)
+                if not isinstance(granted, Permit):
+                    return granted
+                permit = granted
+            outcome, row = await self._sender.attempt(job, permit)
+            decision = self._decide(job, row)
+            if isinstance(decision, Stop):
+                return self._conclude(job, outcome, row)
+            if isinstance(outcome, Response):
+                outcome.close()
+            self._telemetry.retry(row.name)
+            await self._pause(job, decision)
+            if job.gone():
+                job.left_at("queue")
                 return None
-            if isinstance(permit, Answer):
-                return permit
-            outcome, row = await self._sender.attempt(job, permit if isinstance(permit, Permit) else None)
-            match self._decide(job, row):
-                case Stop():
-                    return self._conclude(job, outcome, row)
-                case Again(at, fresh_key):
-                    if isinstance(outcome, Response):
-                        outcome.close()
-                    self._telemetry.retry(row.name)
-                    await self._pause(job, at, fresh_key=fresh_key)
-                    if at >= self._drain_until:
-                        return self._refuse(job, Refusal(Why.DRAINING, "", at))
+            if decision.at >= self._drain_until:
+                return self._refuse(job, Refusal(Why.DRAINING, "", decision.at))
 
-    async def _acquire(self, job: Job) -> Permit | Leave | Answer:
-        """A permit, or the answer where there will be none in time."""
-        if job.gone():
-            job.left_at("queue")
-            return Leave.GONE
-        if not job.route.limited:
-            return Leave.UNLIMITED
+    async def _acquire(self, job: Job) -> Permit | Answer | None:
+        """A permit, or the answer where there will be none in time; None when the caller has gone."""
+        job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
         job.bound_by_key()
         granted = await self._scheduler.acquire(job.ticket)
         job.count_waits()
         if granted is None:
             job.left_at("queue")
-            return Leave.GONE
-        if isinstance(granted, Permit):
-            return granted
-        return self._refuse(job, granted)
+        return self._refuse(job, granted) if isinstance(granted, Refusal) else granted
 
     def _decide(self, job: Job, row: ResponseClass) -> Again | Stop:
-        if job.gone():
-            return Stop()
+        if row.execution is Execution.DONE or job.gone():
+            return STOP
         if not job.route.limited and row.execution is not Execution.NEVER_SENT:
-            return Stop()
+            return STOP
         now = self._clock.now()
         decision = decide(
             job.history,
@@ -221,12 +208,12 @@ class Pipeline:
             self._telemetry.retry_suppressed(decision.suppressed)
         return decision
 
-    async def _pause(self, job: Job, until: float, *, fresh_key: bool) -> None:
+    async def _pause(self, job: Job, again: Again) -> None:
         """Back off before the next attempt; the caller's leaving ends it, and so does the proxy's own."""
-        if fresh_key:
+        if again.fresh_key:
             job.renew_key()
         began = self._clock.now()
-        if until <= began or until >= self._drain_until or job.gone():
+        if again.at <= began or again.at >= self._drain_until or job.gone():
             return
         awake = asyncio.get_running_loop().create_future()
 
@@ -234,18 +221,16 @@ class Pipeline:
             if not awake.done():
                 awake.set_result(None)
 
-        timer = self._clock.call_at(until, wake)
+        timer = self._clock.call_at(again.at, wake)
         job.when_gone(wake)
-        self._pauses[awake] = until
+        self._pauses[awake] = again.at
         try:
             await awake
         finally:
             del self._pauses[awake]
             timer.cancel()
-        job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
         job.ticket.waited["backoff"] = job.ticket.waited.get("backoff", 0.0) + self._clock.now() - began
-        if job.gone():
-            self._scheduler.caller_left(job.ticket)
+        job.count_waits()
 
     def _conclude(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Passed | Answer | None:
         if job.gone():
@@ -282,16 +267,13 @@ class Pipeline:
             reason = HTTPStatus(reply.status).phrase.encode()
             record.bytes_out = await call.respond(reply.status, reason, headers, reply.body)
         else:
-            record.bytes_out = await self._relay(call, reply.response, headers)
-            if reply.response.truncated:
+            response = reply.response
+            rest = None if response.complete else response
+            record.bytes_out = await call.respond(
+                response.status, response.reason, headers, response.first, rest, declared=response.length
+            )
+            if response.truncated:
                 record.concluded("upstream_truncated", reply.status, "http_response_incomplete")
         if call.gone:
             record.gone_at = "response"
             self._telemetry.disconnect(record.gone_at)
-
-    @staticmethod
-    async def _relay(call: Call, response: Response, headers: Headers) -> int:
-        rest = None if response.complete else response
-        return await call.respond(
-            response.status, response.reason, headers, response.first, rest, declared=response.length
-        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from math import ceil
+from typing import NamedTuple
 
 from proxy.body import BodyProblem
 from proxy.core.answers import Answer, Asked, failed, refused
-from proxy.core.headers import end_to_end_response, get
+from proxy.core.headers import end_to_end_response
 from proxy.core.marks import without
 from proxy.core.model import Execution, Failure, Headers, ResponseClass
 from proxy.job import Job
@@ -19,8 +20,7 @@ SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
 
 
-@dataclass(frozen=True, slots=True)
-class Passed:
+class Passed(NamedTuple):
     """Xero's response, with the fields that may go on to the caller."""
 
     response: Response
@@ -66,25 +66,28 @@ def give_up(job: Job, failure: Failure) -> Answer:
 def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Passed | Answer:
     """Xero's response as it came, but for a `Retry-After` that would hurt.
 
-    One longer than the setting allows makes SDKs sleep for hours, one that is no number breaks them, and
-    after a write whose outcome is unknown it makes xero-python send the write again.
+    Clients join two of them to what is no number, so the longest stands alone. One longer than the setting
+    allows makes SDKs sleep for hours, one that is no number breaks them, and after a write whose outcome is
+    unknown it makes xero-python send the write again.
     """
-    passed = Passed(response, end_to_end_response(response.headers), row.name, response.status)
+    passed = Passed(response, end_to_end_response(response.fields), row.name, response.status)
     if job.unknown and _before_the_key(row):
         response.close()
         return _unknown(job.asked, "An earlier attempt may have been executed, a later one was rejected.")
     if job.unknown and response.status == SERVICE_UNAVAILABLE:
         response.close()
         return _unknown(job.asked, "Xero answered 503, which many clients take for leave to repeat.")
-    if get(response.headers, b"retry-after") is None:
+    if b"retry-after" not in response.fields:
         return passed
     wait = job.retry_after
+    others = without(passed.headers, b"retry-after")
     if wait is not None and wait <= job.asked.retry_after_max and not job.unknown:
-        return passed
+        several = len(response.fields.every(b"retry-after")) > 1
+        return passed._replace(headers=(*others, (b"Retry-After", b"%d" % ceil(wait)))) if several else passed
     if wait is not None and row.limit is not None and response.status == TOO_MANY_REQUESTS:
         response.close()
         return refused(row.name, row.limit, wait, _date(wall + wait), job.asked)
-    return replace(passed, headers=without(passed.headers, b"retry-after"))
+    return passed._replace(headers=others)
 
 
 def _before_the_key(row: ResponseClass) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from proxy.core.fields import Fields
 from proxy.core.framing import BadFraming
-from proxy.core.model import Headers
 from proxy.flow import Inflow
 from proxy.spool import Spool
 
@@ -30,9 +30,9 @@ class Response:
         "_spool",
         "_spool_dir",
         "complete",
+        "fields",
         "first",
         "head_at",
-        "headers",
         "length",
         "reason",
         "status",
@@ -43,7 +43,7 @@ class Response:
         self,
         status: int,
         reason: bytes,
-        headers: Headers,
+        fields: Fields,
         *,
         first: bytes,
         length: int | None,
@@ -54,7 +54,7 @@ class Response:
     ) -> None:
         self.status = status
         self.reason = reason
-        self.headers = headers
+        self.fields = fields
         self.first = first
         self.complete = inflow is None
         self.head_at = head_at

@@ -83,7 +83,7 @@ class Scheduler:
 
     def admit(self, ticket: Ticket) -> Refusal | None:
         """Count a request as waiting, or say at once why it need not wait. To be followed by `acquire`
-        or `leave`.
+        or `leave`; `acquire` admits whoever has to wait and was not admitted before.
         """
         self._cap(ticket)
         place = self._turns.place(ticket.ask)
@@ -93,21 +93,40 @@ class Scheduler:
             self._turns.forget_if_idle(ticket.ask)
             limit = forecast.limit or place.blocked_by
             return Refusal(Why.QUEUE_FULL if full else self._why_late(), limit, forecast.at)
-        ticket.admitted = True
+        ticket.admitted = ticket.known = True
         place.admitted += 1
         self._admitted += 1
         return None
 
     async def acquire(self, ticket: Ticket) -> Permit | Refusal | None:
         """Wait for a permit; None when the caller left meanwhile. Never later than the deadline."""
+        if ticket.left:
+            return None
+        if not ticket.known and (refusal := self.admit(ticket)):
+            return refusal
         self._cap(ticket)
         try:
-            return None if ticket.left else await self._stand(self._turns.place(ticket.ask), ticket)
+            return await self._stand(self._turns.place(ticket.ask), ticket)
         finally:
-            self.leave(ticket)
+            self._leave(ticket)
+
+    def take(self, ticket: Ticket) -> Permit | None:
+        """A permit at once, where nobody stands before this request and nothing stops it; else `acquire`."""
+        if ticket.left or not self._turns.clear(ticket.ask):
+            return None
+        decision = self._store.acquire_now(ticket.ask)
+        if not isinstance(decision, Permit):
+            return None
+        ticket.known = True
+        self.leave(ticket)
+        return decision
 
     def leave(self, ticket: Ticket) -> None:
-        """Give up the wait, wherever it is; called again it does nothing."""
+        """Give up what `admit` reserved; called again it does nothing."""
+        if ticket.admitted:
+            self._leave(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
         place = self._turns.find(ticket.ask)
         if place is None:
             return
@@ -126,9 +145,8 @@ class Scheduler:
     async def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Account for an attempt that has ended, and let others go for whom that made room."""
         effects = await self._store.settle(permit, settlement)
-        now = self._clock.now()
         for change in effects.holds:
-            self._observe(change, max(0.0, change.until - now))
+            self._observe(change, max(0.0, change.until - self._clock.now()))
             self._refuse_hopeless(change)
         if effects.foreign:
             self._foreign(permit.ask, effects.foreign)

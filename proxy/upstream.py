@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from config.values import Origin
 from proxy.body import Body
@@ -38,8 +38,7 @@ _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 Connected = tuple[asyncio.Transport, Exchange]
 
 
-@dataclass(frozen=True, slots=True)
-class Outbound:
+class Outbound(NamedTuple):
     """A request as it is sent. `headers` are end-to-end only; Host and framing are added here."""
 
     host: Host
@@ -93,8 +92,14 @@ class Upstream:
         if isinstance(exchange, Failure):
             return exchange
         result = exchange.begin(outbound.method, self._clock.now() + self._timeout)
+        head, body = self._head(outbound), outbound.body
         try:
-            await self._write(exchange, outbound)
+            if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):
+                exchange.transport.write(head + (body.in_memory or b"") if body else head)
+                exchange.sent()
+            else:
+                exchange.transport.write(head)
+                await self._write(exchange, body)
             return await result
         except asyncio.CancelledError:
             exchange.drop()
@@ -109,13 +114,8 @@ class Upstream:
             exchange.drop()
         await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
 
-    async def _write(self, exchange: Exchange, outbound: Outbound) -> None:
-        head, body = self._head(outbound), outbound.body
-        if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):
-            exchange.transport.write(head + (body.in_memory or b"") if body else head)
-            exchange.sent()
-            return
-        exchange.transport.write(head)
+    @staticmethod
+    async def _write(exchange: Exchange, body: Body) -> None:
         try:
             async with contextlib.aclosing(body.pieces()) as pieces:
                 async for piece in pieces:

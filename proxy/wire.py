@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import aiohttp
 
+from proxy.core.fields import Fields
 from proxy.core.model import Headers
 from proxy.core.strict import METHODS, Problem, Refusal, RequestHead
 
@@ -30,6 +31,7 @@ MAX_REQUEST_FIELD = 8000
 END_OF_HEAD = b"\r\n\r\n"
 
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_FOLD = re.compile(rb"\n[ \t]")
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _FORWARDED = frozenset(method.encode() for method in METHODS)
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
@@ -40,7 +42,7 @@ class ResponseHead(NamedTuple):
 
     status: int
     reason: bytes
-    headers: Headers
+    fields: Fields
     keep_alive: bool
 
 
@@ -92,7 +94,7 @@ class Heads:
         return RequestHead(
             message.method,
             message.path.encode("utf-8", "surrogateescape"),
-            message.raw_headers,
+            Fields(message.raw_headers),
             line.endswith(b"0"),
             not message.should_close,
             bool(message.upgrade),
@@ -108,7 +110,7 @@ class Heads:
         return ResponseHead(
             message.code,
             message.reason.encode("utf-8", "surrogateescape"),
-            message.raw_headers,
+            Fields(message.raw_headers),
             not message.should_close,
         )
 
@@ -150,7 +152,7 @@ def _head_problem(head: bytes) -> Problem | None:
         return Problem(
             Refusal.MALFORMED, "The head holds control bytes or a line that does not end with CR LF."
         )
-    if b"\n " in head or b"\n\t" in head:
+    if _FOLD.search(head):
         return Problem(Refusal.MALFORMED, "A field is folded over several lines.")
     return None
 

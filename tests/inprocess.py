@@ -19,7 +19,7 @@ from config.values import LogLevel, TenantLabel
 from proxy.body import Body, BodyProblem, BodyStore
 from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.headers import get
+from proxy.core.fields import Fields
 from proxy.core.holds import HoldTimes
 from proxy.core.limits import Caps
 from proxy.core.model import Failure, Headers
@@ -59,7 +59,7 @@ class FakeCall:
         self._clock = clock
         self.method = method
         self.target = target
-        self.headers: Headers = ((b"Authorization", token()), (b"Xero-Tenant-Id", b"t1"), *headers)
+        self.fields = Fields(((b"Authorization", token()), (b"Xero-Tenant-Id", b"t1"), *headers))
         self.body = body
         self.upload = upload
         self.gone = False
@@ -136,7 +136,7 @@ class Answered:
     cut: bool = False
 
     def field(self, name: bytes) -> bytes | None:
-        return get(self.headers, name)
+        return Fields(self.headers).get(name)
 
     @property
     def class_(self) -> bytes | None:
@@ -157,7 +157,7 @@ def response(
     clock: Clock, status: int = 200, headers: Headers = (), body: bytes = b"", reason: bytes = b""
 ) -> Response:
     """A whole response whose head is read now."""
-    return Response(status, reason, headers, first=body, length=len(body), head_at=clock.now())
+    return Response(status, reason, Fields(headers), first=body, length=len(body), head_at=clock.now())
 
 
 class _NoTransport:
@@ -178,7 +178,7 @@ def streamed(
     """A response of which only `first` is here; the rest is put into the inflow."""
     inflow = Inflow(cast("asyncio.Transport", _NoTransport()))
     begun = Response(
-        status, b"", headers, first=first, length=None, head_at=clock.now(), inflow=inflow, drop=drop
+        status, b"", Fields(headers), first=first, length=None, head_at=clock.now(), inflow=inflow, drop=drop
     )
     return begun, inflow
 

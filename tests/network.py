@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from proxy.clock import Clock
-from proxy.core.headers import get
+from proxy.core.fields import Fields
 from proxy.core.model import Failure
 from proxy.response import Response
 from proxy.simulator.answers import SimRequest
@@ -171,7 +171,7 @@ class Network:
 
 
 def _whose(outbound: Outbound) -> Whose:
-    app = get(outbound.headers, b"authorization") or b""
+    app = Fields(outbound.headers).get(b"authorization") or b""
     if outbound.target.lower().startswith(b"/connections"):
         return app, b"(no tenant)"
-    return app, get(outbound.headers, b"xero-tenant-id") or b""
+    return app, Fields(outbound.headers).get(b"xero-tenant-id") or b""

@@ -68,6 +68,10 @@ class SlowStore:
     async def acquire(self, ask: Ask) -> Permit | Denial:
         return await self._slowly(lambda: self._inner.acquire(ask))
 
+    @staticmethod
+    def acquire_now(_ask: Ask) -> None:
+        """Never without a wait."""
+
     async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
         return await self._slowly(lambda: self._inner.settle(permit, settlement))
 
@@ -164,7 +168,7 @@ class World:
         """One request as the pipeline runs it."""
         await self.until(caller.at)
         course = Course(ticket := self.ticket(caller))
-        if refusal := self.scheduler.admit(ticket):
+        if caller.body and (refusal := self.scheduler.admit(ticket)):
             course.answers, course.refusal, course.refused_at = 1, refusal, self.now
             return course
         if caller.leaves == ON_TURN:
@@ -183,7 +187,7 @@ class World:
         fates = iter(caller.tries)
         while True:
             asked = self.clock.now()
-            granted = await self.scheduler.acquire(ticket)
+            granted = self.scheduler.take(ticket) or await self.scheduler.acquire(ticket)
             course.answered_at = self.now
             ends = self.left_at[ticket] if granted is None else ticket.deadline
             late = self.clock.now() - max(asked, ends)

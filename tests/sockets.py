@@ -151,7 +151,7 @@ def forwarder(up: Upstream, store: BodyStore | None = None) -> Handler:
         if isinstance(body, BodyProblem):
             await call.respond(400, b"", ((b"X-Kind", body.encode()),))
             return
-        headers = end_to_end_request(call.headers)
+        headers = end_to_end_request(call.fields)
         response = await up.send(Outbound(Host.API, call.method, call.target, headers, body))
         if body is not None:
             body.close()
@@ -162,7 +162,7 @@ def forwarder(up: Upstream, store: BodyStore | None = None) -> Handler:
         if not response.complete:
             response.read_ahead(lambda _ok: None)
             rest = response
-        fields = end_to_end_response(response.headers)
+        fields = end_to_end_response(response.fields)
         await call.respond(
             response.status, response.reason, fields, response.first, rest, declared=response.length
         )

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.clock import Clock
+from proxy.core.fields import Fields
 from proxy.core.limits import Caps
 from proxy.pipeline import Policy
 from proxy.simulator.faults import Fault, FaultKind
@@ -98,7 +99,7 @@ class World:
         body = b'{"Name":"visit %d"}' % number if visit.method in {"PUT", "POST", "PATCH"} else None
         target = visit.path.encode() + b"?visit=%d" % number
         call = FakeCall(self.clock, visit.method, target, (), body, visit.upload)
-        call.headers = tuple(headers)
+        call.fields = Fields(tuple(headers))
         return call
 
     def _make(self, trouble: Trouble) -> None:

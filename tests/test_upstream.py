@@ -76,7 +76,7 @@ async def test_a_response_comes_back_with_reason_order_case_bytes_and_repetition
         response = await good(up)
     assert (response.status, response.reason) == (201, b"Cr\xffeated")
     assert (response.first, response.complete) == (b"abc", True)
-    assert response.headers[:4] == (
+    assert response.fields.raw[:4] == (
         (b"Server", b"a"),
         (b"set-cookie", b"1"),
         (b"Set-Cookie", b"2"),

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
+from typing import NamedTuple
 
 from proxy.core.model import Headers, Limit
 
@@ -78,8 +79,7 @@ class Answer:
     error: str
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What an answer depends on besides its reason: the request's id, its `Accept`, and the setting
     `RETRY_AFTER_MAX_SECONDS`.
     """

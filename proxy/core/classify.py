@@ -13,7 +13,8 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.core.model import Headers, ResponseClass
+from proxy.core.fields import Fields
+from proxy.core.model import ResponseClass
 
 BODY_BYTES = 4096
 """How much of a body is searched. Xero's own words stand at its beginning."""
@@ -58,10 +59,10 @@ class ResponseTable:
     named: Mapping[str, ResponseClass]
 
 
-def classify(table: ResponseTable, status: int, headers: Headers, first: bytes, api: str) -> ResponseClass:
+def classify(table: ResponseTable, status: int, fields: Fields, first: bytes, api: str) -> ResponseClass:
     """The class of a response to a request of the family `api`; `first` begins its body. Never raises."""
     for row in table.rows.get(status, ()):
-        if row.match is None or _fits(row.match, headers, first, api):
+        if row.match is None or _fits(row.match, fields, first, api):
             return row.response
     return table.hundreds.get(status // 100, table.garbage)
 
@@ -71,21 +72,21 @@ def failure_class(table: ResponseTable, name: str) -> ResponseClass:
     return table.named[name]
 
 
-def _fits(match: Match, headers: Headers, first: bytes, api: str) -> bool:
+def _fits(match: Match, fields: Fields, first: bytes, api: str) -> bool:
     if match.apis and api not in match.apis:
         return False
     for name, pattern in match.headers:
-        if not any(key.lower() == name and pattern.fullmatch(value.strip()) for key, value in headers):
+        if not any(pattern.fullmatch(value.strip()) for value in fields.every(name)):
             return False
     if not match.body:
         return True
-    text = _beginning(headers, first).lower()
+    text = _beginning(fields, first).lower()
     return any(words in text for words in match.body)
 
 
-def _beginning(headers: Headers, first: bytes) -> bytes:
+def _beginning(fields: Fields, first: bytes) -> bytes:
     """The first `BODY_BYTES` of a body, readable where its coding is one of the standard library's."""
-    coding = b"".join(value for key, value in headers if key.lower() == b"content-encoding").strip().lower()
+    coding = b"".join(fields.every(b"content-encoding")).strip().lower()
     if coding not in {b"gzip", b"x-gzip", b"deflate"}:
         return first[:BODY_BYTES]
     try:

@@ -27,13 +27,20 @@ class Day:
         self._said: int | None = None
         self._asked_at = float("-inf")
 
+    def left(self, now: float) -> int:
+        """Calls that may still be sent; negative where others took more than was left."""
+        while self._buckets and now - self._buckets[0][0] >= BUCKET_SECONDS + DAY_SECONDS:
+            self._used -= int(self._buckets.popleft()[1])
+        ours = self.limit - self._used
+        return ours if self._said is None else min(ours, self._said)
+
     def remaining(self, now: float) -> int:
         """Calls that may still be sent; never negative."""
-        return max(0, self._left(now))
+        return max(0, self.left(now))
 
     def earliest(self, now: float, ahead: int = 0) -> float:
         """When the call behind `ahead` others can be sent."""
-        if self._left(now) > ahead:
+        if self.left(now) > ahead:
             return now
         ask_again = max(now, self._asked_at + ASK_AGAIN_SECONDS)
         if not self._buckets or (self._said is not None and self._said <= ahead):
@@ -80,9 +87,3 @@ class Day:
             calls -= gone
             if self._buckets[0][1] <= 0:
                 self._buckets.popleft()
-
-    def _left(self, now: float) -> int:
-        while self._buckets and now - self._buckets[0][0] >= BUCKET_SECONDS + DAY_SECONDS:
-            self._used -= int(self._buckets.popleft()[1])
-        ours = self.limit - self._used
-        return ours if self._said is None else min(ours, self._said)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 
+from proxy.core.fields import Fields
+
 MAX_CHUNK_LINE = 256
 MAX_TRAILERS = 8 * 1024
 MAX_SIZE_DIGITS = 15
@@ -145,7 +147,7 @@ Framing = Counted | Chunked | UntilClose
 def response_framing(
     method: str,
     status: int,
-    headers: tuple[tuple[bytes, bytes], ...],
+    fields: Fields,
 ) -> tuple[Framing, int | None]:
     """How the body of a response ends, and the length it declares (also where it has no body).
 
@@ -153,17 +155,14 @@ def response_framing(
     coding, or a coding other than `chunked`.
     """
     length: int | None = None
-    chunked = False
-    for name, value in headers:
-        match name.lower():
-            case b"content-length":
-                if length is not None or not value.isdigit() or len(value) > MAX_SIZE_DIGITS:
-                    raise BadFraming("Content-Length is malformed or repeated")
-                length = int(value)
-            case b"transfer-encoding":
-                if chunked or value.lower() != b"chunked":
-                    raise BadFraming("Transfer-Encoding is not exactly chunked")
-                chunked = True
+    lengths, codings = fields.every(b"content-length"), fields.every(b"transfer-encoding")
+    if lengths:
+        if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_SIZE_DIGITS:
+            raise BadFraming("Content-Length is malformed or repeated")
+        length = int(lengths[0])
+    chunked = bool(codings)
+    if chunked and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+        raise BadFraming("Transfer-Encoding is not exactly chunked")
     if chunked and length is not None:
         raise BadFraming("Content-Length stands beside Transfer-Encoding")
     if method == "HEAD" or status in (204, 304):

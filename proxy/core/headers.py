@@ -8,7 +8,9 @@ answer which carries them is always the proxy's word.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
+from proxy.core.fields import Fields
 from proxy.core.model import Headers
 
 VIA = (b"Via", b"1.1 xero-proxy")
@@ -51,62 +53,47 @@ _PREFERENCE = re.compile(
 )
 
 
-def get(headers: Headers, name: bytes) -> bytes | None:
-    """Return the first value of the field `name` (lower-case), or None."""
-    for key, value in headers:
-        if key.lower() == name:
-            return value
-    return None
-
-
-def end_to_end_request(headers: Headers) -> Headers:
+def end_to_end_request(fields: Fields) -> Headers:
     """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added."""
-    kept, connection = _strip(headers, _NOT_IN_REQUESTS, b"proxy-")
-    if connection:
-        kept = _without_nominated(kept, connection)
+    kept = [field for field in fields.raw if _goes_to_xero(field[0])]
     kept.append(VIA)
-    return tuple(kept)
+    return _without_nominated(kept, fields)
 
 
-def end_to_end_response(headers: Headers) -> Headers:
+def end_to_end_response(fields: Fields) -> Headers:
     """Return what of Xero's fields goes to the caller: order, repetition, case and bytes kept."""
-    kept, connection = _strip(headers, _NOT_IN_RESPONSES, b"x-xero-proxy-")
-    if connection:
-        kept = _without_nominated(kept, connection)
-    return tuple(kept)
+    return _without_nominated([field for field in fields.raw if _goes_to_caller(field[0])], fields)
 
 
-def _strip(
-    headers: Headers,
-    unwanted: frozenset[bytes],
-    prefix: bytes,
-) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-    kept: list[tuple[bytes, bytes]] = []
-    connection: list[bytes] = []
-    for field in headers:
-        name = field[0].lower()
-        if name in unwanted:
-            if name == b"connection" and field[1] not in _USUAL_CONNECTION:
-                connection.append(field[1])
-        elif not name.startswith(prefix):
-            kept.append(field)
-    return kept, connection
+@lru_cache(maxsize=256)
+def _goes_to_xero(name: bytes) -> bool:
+    folded = name.lower()
+    return folded not in _NOT_IN_REQUESTS and not folded.startswith(b"proxy-")
 
 
-def _without_nominated(
-    fields: list[tuple[bytes, bytes]], connection: list[bytes]
-) -> list[tuple[bytes, bytes]]:
-    nominated = {option.strip(b" \t").lower() for option in b",".join(connection).split(b",")}
-    return [field for field in fields if field[0].lower() not in nominated]
+@lru_cache(maxsize=256)
+def _goes_to_caller(name: bytes) -> bool:
+    folded = name.lower()
+    return folded not in _NOT_IN_RESPONSES and not folded.startswith(b"x-xero-proxy-")
 
 
-def wait_preference(headers: Headers) -> float | None:
+def _without_nominated(kept: list[tuple[bytes, bytes]], fields: Fields) -> Headers:
+    """`kept` but for what `Connection` lists besides the names that are never kept."""
+    if b"connection" not in fields:
+        return tuple(kept)
+    options = fields.every(b"connection")
+    if _USUAL_CONNECTION.issuperset(options):
+        return tuple(kept)
+    nominated = {option.strip(b" \t").lower() for option in b",".join(options).split(b",")}
+    return tuple([field for field in kept if field[0].lower() not in nominated])
+
+
+def wait_preference(fields: Fields) -> float | None:
     """Return the seconds of `Prefer: wait=N` (RFC 7240, section 4.3), or None; malformed counts as absent.
 
     The first `wait` wins, as the RFC says of repeated preferences.
     """
-    values = [value for name, value in headers if name.lower() == b"prefer"]
-    for value in values:
+    for value in fields.every(b"prefer"):
         at = 0
         while at < len(value) and (match := _PREFERENCE.match(value, at)):
             if match[1].lower() == b"wait":
@@ -116,12 +103,11 @@ def wait_preference(headers: Headers) -> float | None:
     return None
 
 
-def urgency(headers: Headers) -> int:
+def urgency(fields: Fields) -> int:
     """Return `u` of `Priority` (RFC 9218, section 4.1), 0 the most urgent; malformed counts as absent."""
-    values = [value for name, value in headers if name.lower() == b"priority"]
-    if not values:
+    if b"priority" not in fields:
         return DEFAULT_URGENCY
-    field = b",".join(values).strip(b" ")
+    field = b",".join(fields.every(b"priority")).strip(b" ")
     found, at = b"", 0
     while True:
         member = _MEMBER.match(field, at)

@@ -69,21 +69,19 @@ class Holds:
 
     def __init__(self, times: HoldTimes) -> None:
         self._times = times
-        self._holds: dict[HoldKey, Hold] = {}
+        self.active: dict[HoldKey, Hold] = {}
+        """Also those whose end has come and that wait for their probe."""
         self._failures: dict[str, int] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._holds)
 
     def blocking(self, keys: tuple[HoldKey, ...], now: float) -> tuple[HoldKey, Hold] | None:
         """The hold among `keys` that stops a request at `now`, the longest first, or None."""
         worst: tuple[HoldKey, Hold] | None = None
         for key in keys:
-            hold = self._holds.get(key)
+            hold = self.active.get(key)
             if hold is None:
                 continue
             if hold.until <= now and not hold.probe:
-                del self._holds[key]
+                del self.active[key]
                 continue
             stops = hold.until > now or hold.probing is not None
             if stops and (worst is None or hold.until > worst[1].until):
@@ -92,13 +90,13 @@ class Holds:
 
     def get(self, key: HoldKey) -> Hold | None:
         """The hold on exactly `key`."""
-        return self._holds.get(key)
+        return self.active.get(key)
 
     def probe(self, keys: tuple[HoldKey, ...], permit: int) -> tuple[HoldKey, ...]:
         """Make permit number `permit` the probe of every hold among `keys`; returns which those are."""
-        probed = tuple(key for key in keys if key in self._holds)
+        probed = tuple(key for key in keys if key in self.active)
         for key in probed:
-            self._holds[key].probing = permit
+            self.active[key].probing = permit
         return probed
 
     def settle(
@@ -112,12 +110,12 @@ class Holds:
         random: float,
     ) -> list[HoldChange]:
         """Let one attempt's answer begin, extend or end holds; `random` in [0, 1) is the jitter."""
-        if not (self._holds or self._failures or row.hold or row.breaks):
+        if not (self.active or self._failures or row.hold or row.breaks):
             return []
         changes: list[HoldChange] = []
         held = self._held_by(row.hold, keys, retry_after)
         for key in keys:
-            hold = self._holds.get(key)
+            hold = self.active.get(key)
             probing = hold is not None and hold.probing == permit
             newer = hold is not None and (probing or sent_at > hold.since)
             failures = 0 if hold is None else hold.failures + newer
@@ -141,7 +139,7 @@ class Holds:
 
     def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so; None where there is none."""
-        if key not in self._holds:
+        if key not in self.active:
             return None
         self._failures.pop(key.api, None)
         return self._end(key, HoldAction.CLEARED)
@@ -150,7 +148,7 @@ class Holds:
         """All holds for operators."""
         return tuple(
             HoldView(key, hold.reason, max(0.0, hold.until - now), hold.probing is not None)
-            for key, hold in self._holds.items()
+            for key, hold in self.active.items()
             if hold.probe or hold.until > now
         )
 
@@ -190,12 +188,12 @@ class Holds:
         Answers to calls sent before the hold began are echoes of the same event: they never count as
         a new failure and never shorten it; one that lasts longer gives the hold its reason.
         """
-        old = self._holds.get(key)
+        old = self.active.get(key)
         if old is None:
-            self._holds[key] = Hold(reason, now, until, probe)
+            self.active[key] = Hold(reason, now, until, probe)
             return [HoldChange(HoldAction.BEGUN, key, reason, until)]
         if newer:
-            self._holds[key] = Hold(reason, now, until, probe, old.failures + 1)
+            self.active[key] = Hold(reason, now, until, probe, old.failures + 1)
         elif until > old.until:
             old.until, old.reason, old.probe = until, reason, probe
         else:
@@ -203,7 +201,7 @@ class Holds:
         return [HoldChange(HoldAction.EXTENDED, key, reason, until)]
 
     def _end(self, key: HoldKey, action: HoldAction) -> HoldChange:
-        hold = self._holds.pop(key)
+        hold = self.active.pop(key)
         return HoldChange(action, key, hold.reason, hold.until)
 
     def _count_failure(self, key: HoldKey, now: float, random: float) -> list[HoldChange]:

@@ -134,7 +134,7 @@ class Limits:
         """Decide at the last moment before sending; a denial has cost nothing."""
         keys = keys_of(ask.app, ask.tenant, ask.api)
         tenant = self._tenant(ask, now)
-        if self.holds and (held := self.holds.blocking(keys, now)):
+        if self.holds.active and (held := self.holds.blocking(keys, now)):
             key, hold = held
             return Denial(hold.reason, hold.until if hold.until > now else None, key)
         free = 0
@@ -144,7 +144,7 @@ class Limits:
             free = tenant.minute.free(now)
             if free <= 0:
                 return Denial(Limit.MINUTE, tenant.minute.earliest(now))
-            if (at := tenant.day.earliest(now)) > now:
+            if tenant.day.left(now) <= 0 and (at := tenant.day.earliest(now)) > now:
                 return Denial(Limit.DAY, at)
         app = self._app(ask.app, now)
         if app.free(now) <= 0:
@@ -152,7 +152,7 @@ class Limits:
         app.dispatch(now)
         following = self._charge(tenant, free, now) if tenant is not None else None
         self._permits += 1
-        probes = self.holds.probe(keys, self._permits) if self.holds else ()
+        probes = self.holds.probe(keys, self._permits) if self.holds.active else ()
         return Permit(self._permits, ask, keys, now, probes, following)
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
@@ -192,7 +192,7 @@ class Limits:
         and what it waits for. It may be too early, never too late.
         """
         limit, at = "", now
-        if self.holds and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
+        if self.holds.active and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
             limit, at = held[1].reason, max(now, held[1].until)
         if ask.tenant is not None and (tenant := self._tenants.get((ask.app, ask.tenant))):
             if (day := tenant.day.earliest(now, ahead)) > at:

@@ -22,8 +22,8 @@ class Ticket:
     """One request's place: when it came, when it must be answered, how urgent it is (0 most, 7 least).
 
     `safe` marks a GET or HEAD, which is preferred as a probe. `waited` collects the seconds spent on
-    each limit or hold that blocked it. `admitted` while it counts as waiting; `left` once its caller has
-    gone.
+    each limit or hold that blocked it. `admitted` while it counts as waiting, `known` once it has been;
+    `left` once its caller has gone.
     """
 
     ask: Ask
@@ -33,6 +33,7 @@ class Ticket:
     safe: bool = True
     waited: dict[str, float] = field(default_factory=dict)
     admitted: bool = False
+    known: bool = False
     left: bool = False
 
     @property
@@ -53,6 +54,9 @@ class Line:
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._lanes)
 
     def __iter__(self) -> Iterator[Ticket]:
         for lane in self._lanes.values():

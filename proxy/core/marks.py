@@ -6,13 +6,13 @@ been removed before, so these are the proxy's own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from proxy.core.model import Headers
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(NamedTuple):
     """How a request fared. `received` is the upstream's status (None where there was none), `error` an
     RFC 9209 type where the proxy answered itself, `limit` what it waited for longest.
     """
@@ -28,20 +28,26 @@ class Course:
 
 def marks(course: Course) -> Headers:
     """The header fields that say how the request fared."""
+    limit = f';desc="{course.limit}"' if course.limit else ""
+    timing = (
+        f"queue;dur={course.queue_seconds * 1000:.1f}{limit}, "
+        f"upstream;dur={course.upstream_seconds * 1000:.1f}"
+    )
+    result = _result(course.name, course.sends, course.received, course.error)
+    return (*result, (b"Server-Timing", timing.encode()))
+
+
+@lru_cache(maxsize=256)
+def _result(name: str, sends: int, received: int | None, error: str) -> Headers:
     status = "xero-proxy"
-    if course.received is not None:
-        status += f"; received-status={course.received}"
-    if course.error:
-        status += f"; error={course.error}"
-    queue = f"queue;dur={course.queue_seconds * 1000:.1f}"
-    if course.limit:
-        queue += f';desc="{course.limit}"'
-    timing = f"{queue}, upstream;dur={course.upstream_seconds * 1000:.1f}"
+    if received is not None:
+        status += f"; received-status={received}"
+    if error:
+        status += f"; error={error}"
     return (
         (b"Proxy-Status", status.encode()),
-        (b"X-Xero-Proxy-Class", course.name.encode()),
-        (b"X-Xero-Proxy-Attempts", b"%d" % course.sends),
-        (b"Server-Timing", timing.encode()),
+        (b"X-Xero-Proxy-Class", name.encode()),
+        (b"X-Xero-Proxy-Attempts", b"%d" % sends),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields as they were received: order, repetition, case and bytes are kept."""
@@ -51,8 +52,7 @@ class Host(StrEnum):
     IDENTITY = "identity"
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a request goes and whose limits it uses.
 
     `tenant` is None where only the app's limit counts (`/connections`); `limited` is False where
@@ -94,8 +94,7 @@ class ResponseClass:
     """True where the answer counts towards the API's breaker."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remaining:
+class Remaining(NamedTuple):
     """The `X-*-Remaining` headers of one response; None where a header was absent or no number."""
 
     minute: int | None = None

@@ -87,6 +87,9 @@ class Stop:
     suppressed: str = ""
 
 
+STOP = Stop()
+
+
 class Budget:
     """Retries as a share of recent requests, over a floor. Stops a failing upstream from being hit harder."""
 
@@ -154,7 +157,7 @@ def decide(
     backoff: the line waits for the hold, and only a probe goes through.
     """
     if row.execution is Execution.DONE:
-        return Stop()
+        return STOP
     if not _may_repeat(history, row, now):
         return Stop("unsafe")
     if history.tries >= backoff.attempts:

@@ -14,9 +14,10 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
+from functools import lru_cache
 
-from proxy.core.model import Headers, Host, Route
+from proxy.core.fields import Fields
+from proxy.core.model import Host, Route
 
 DEFAULT_APP = "default"
 """The app of requests whose token does not name one."""
@@ -30,6 +31,8 @@ _NAME_CHARACTERS = 100
 _TOKEN_BYTES = 16384
 _WORD_CHARACTERS = 40
 _TEMPLATE_SEGMENTS = 6
+_USUAL_PATH = 200
+_PATHS_KEPT = 4096
 _IDENTITY_WORDS = frozenset({b"token", b"revocation"})
 """What is called at the identity host; any other word there may be a secret."""
 _PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
@@ -49,7 +52,24 @@ Prefixes = Mapping[bytes, Family]
 """Families by their prefix in lower case, with the leading slash and without a trailing one."""
 
 
-def route(target: bytes, headers: Headers, prefixes: Prefixes, app: str) -> Route | str:
+class Families:
+    """Which family a path belongs to, and the path for logs; remembers what is asked often."""
+
+    def __init__(self, prefixes: Prefixes) -> None:
+        self._prefixes = prefixes
+        self._usual = lru_cache(maxsize=_PATHS_KEPT)(self._place)
+
+    def place(self, path: bytes) -> tuple[Family | None, str]:
+        """The family of a path, None where it is of none, and the template that stands for it."""
+        return self._usual(path) if len(path) <= _USUAL_PATH else self._place(path)
+
+    def _place(self, path: bytes) -> tuple[Family | None, str]:
+        segments = path.split(b"/")
+        family = _family(segments, self._prefixes)
+        return family, "/*" if family is None else _template(family, segments)
+
+
+def route(target: bytes, fields: Fields, families: Families, app: str) -> Route | str:
     """The route of `app`'s request for the raw `target`; or the class of the answer that refuses it.
 
     `invalid_request`: the target is not a path, so a host could hide in it. `tenant_invalid`: see
@@ -57,41 +77,39 @@ def route(target: bytes, headers: Headers, prefixes: Prefixes, app: str) -> Rout
     """
     if not target.startswith(b"/") or target.startswith(b"//"):
         return "invalid_request"
-    tenant = tenant_of(headers)
+    tenant = tenant_of(fields)
     if tenant is None:
         return "tenant_invalid"
-    segments = target.partition(b"?")[0].partition(b"#")[0].split(b"/")
-    family = _family(segments, prefixes)
+    family, template = families.place(target.partition(b"?")[0].partition(b"#")[0])
     if family is None:
-        return Route(Host.API, OTHER, app, tenant or app, limited=True, template="/*")
+        return Route(Host.API, OTHER, app, tenant or app, limited=True, template=template)
     return Route(
         host=family.host,
         api=family.name,
         app=app,
         tenant=(tenant or app) if family.tenant else None,
         limited=family.host is Host.API,
-        template=_template(family, segments),
+        template=template,
     )
 
 
-def tenant_of(headers: Headers) -> str | None:
+def tenant_of(fields: Fields) -> str | None:
     """The organisation that `Xero-Tenant-Id` names; empty where the header is empty or absent.
 
     In lower case: ids are GUIDs, and one organisation spelled in two ways must not get two budgets. None
     where no organisation can be meant: two values that differ, over 100 characters, or anything but
     printable ASCII.
     """
-    found: bytes | None = None
-    for name, value in headers:
-        if name.lower() == b"xero-tenant-id":
-            text = value.strip(b" \t").lower()
-            if found is not None and text != found:
-                return None
-            found = text
-    if not found:
-        return ""
-    tenant = found.decode("latin-1")
-    return tenant if len(tenant) <= _NAME_CHARACTERS and tenant.isascii() and tenant.isprintable() else None
+    value = fields.get(b"xero-tenant-id", b"")
+    if fields.repeats and len(set(map(_folded, fields.every(b"xero-tenant-id")))) > 1:
+        return None
+    tenant = _folded(value).decode("latin-1")
+    fit = len(tenant) <= _NAME_CHARACTERS and tenant.isascii() and tenant.isprintable()
+    return tenant if fit else None
+
+
+def _folded(tenant: bytes) -> bytes:
+    return tenant.strip(b" \t").lower()
 
 
 def app_id(authorization: bytes | None) -> str:
@@ -111,17 +129,20 @@ def app_id(authorization: bytes | None) -> str:
 
 
 class AppIds:
-    """`app_id` with a memory: the last `size` tokens, known by their hash so that no token is kept."""
+    """`app_id` with a memory: the last `size` tokens, known by their hash so that no token is kept.
+
+    Python's own keyed hash does: a collision, one in 2**64, would only count a call for another app.
+    """
 
     def __init__(self, size: int = 1024) -> None:
         self._size = size
-        self._names: OrderedDict[bytes, str] = OrderedDict()
+        self._names: OrderedDict[int, str] = OrderedDict()
 
     def of(self, authorization: bytes | None) -> str:
         """As `app_id`."""
         if not authorization:
             return DEFAULT_APP
-        key = sha256(authorization).digest()
+        key = hash(authorization)
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = app_id(authorization)

@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from proxy.core.model import Headers
+from proxy.core.fields import Fields
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Exactly the methods whose retries are decided; no other has a meaning at Xero."""
@@ -63,8 +63,7 @@ class Problem:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What the head of a good request says about its target (in origin-form) and body.
 
     `length` is None where none was declared.
@@ -107,7 +106,6 @@ _ONCE = frozenset(
         b"xero-tenant-id",
     },
 )
-_WATCHED = _ONCE | {b"connection", b"expect"}
 _TARGET_BYTES = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F))
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
 _PRIVATE = re.compile(rb"\[.*|[0-9.]+|[^.]*|.*\.(localhost|local|internal|svc|home\.arpa)")
@@ -122,7 +120,7 @@ class RequestHead(NamedTuple):
 
     method: str
     target: bytes
-    headers: Headers
+    fields: Fields
     http10: bool
     keep_alive: bool
     upgrade: bool
@@ -149,18 +147,11 @@ def check_request(head: RequestHead, own: Own) -> Problem | Accepted:
     origin = _origin_form(head.target, own.authorities)
     if isinstance(origin, Problem):
         return origin
-    seen: dict[bytes, bytes] = {}
-    for field, value in head.headers:
-        name = field.lower()
-        if name in _WATCHED:
-            if name in seen:
-                if name in _ONCE:
-                    return _malformed(f"{name.decode()} is given more than once.")
-                value = seen[name] + b"," + value  # noqa: PLW2901 - the combined value, RFC 9110 section 5.3
-            seen[name] = value
-    problem = _host_problem(seen.get(b"host"), own.hosts)
-    problem = problem or _connection_problem(seen.get(b"connection"))
-    return problem or _body(origin, seen, http10=head.http10)
+    fields = head.fields
+    problem = _repetition_problem(fields) or _host_problem(fields.get(b"host"), own.hosts)
+    if problem is None and b"connection" in fields:
+        problem = _connection_problem(fields.every(b"connection"))
+    return problem or _body(origin, fields, http10=head.http10)
 
 
 def _malformed(detail: str) -> Problem:
@@ -201,21 +192,23 @@ def _host_problem(host: bytes | None, own_hosts: frozenset[bytes]) -> Problem | 
     )
 
 
-def _connection_problem(connection: bytes | None) -> Problem | None:
-    if connection is None:
+def _repetition_problem(fields: Fields) -> Problem | None:
+    if not fields.repeats:
         return None
-    options = {option.strip(b" \t").lower() for option in connection.split(b",")}
+    repeated = sorted(name for name in _ONCE if len(fields.every(name)) > 1)
+    return _malformed(f"{repeated[0].decode()} is given more than once.") if repeated else None
+
+
+def _connection_problem(values: list[bytes]) -> Problem | None:
+    options = {option.strip(b" \t").lower() for option in b",".join(values).split(b",")}
     if options.isdisjoint(_NEEDED):
         return None
     return _malformed("Connection lists a field that Xero or the proxy needs.")
 
 
-def _body(target: bytes, seen: dict[bytes, bytes], *, http10: bool) -> Problem | Accepted:
-    coding, length, expect = (
-        seen.get(b"transfer-encoding"),
-        seen.get(b"content-length"),
-        seen.get(b"expect"),
-    )
+def _body(target: bytes, fields: Fields, *, http10: bool) -> Problem | Accepted:
+    coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+    expect = b",".join(fields.every(b"expect")) if b"expect" in fields else None
     if coding is not None:
         if http10 or length is not None:
             return _malformed("Transfer-Encoding stands beside Content-Length or in HTTP/1.0.")

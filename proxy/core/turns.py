@@ -6,9 +6,8 @@ attempts, the verdict of a probe, or its place among the lines that wait for the
 thing ended while the question was under way, the denial is outdated and the line asks again. What happens
 next is always handed on: a turn that comes to nothing passes to the next line.
 
-Nothing here waits: `wake` is called with a ticket whose turn has come (the one that is just joining or was
-just denied sees it in `Place.asking`), `alarm` with a time and what is due then (a line, a hold or an app),
-which comes back through `due`.
+Nothing here waits: `wake` is called with a ticket whose turn has come (who is just joining or was just
+denied sees it in `Place.asking`), `alarm` with a time and what comes back through `due` then.
 """
 
 from __future__ import annotations
@@ -49,6 +48,12 @@ class Turns:
         """The same, if anybody stands or is expected there."""
         return self._places.get((ask.app, ask.tenant))
 
+    def clear(self, ask: Ask) -> bool:
+        """Whether nobody stands before a request with these limits, or is asking."""
+        place = self.find(ask)
+        idle = place is None or (place.state is State.OPEN and place.asking is None and not place.line)
+        return idle and ask.app not in self._rings
+
     def join(self, place: Place, ticket: Ticket) -> None:
         """Stand in line; it can be this ticket's turn at once."""
         place.line.join(ticket)
@@ -63,7 +68,7 @@ class Turns:
         if isinstance(baton, str):
             self._leave_ring(place)
         full = permit.following
-        if full and len(place.line) and place.state is State.OPEN and not self._outdated(place, full):
+        if full and place.line and place.state is State.OPEN and not self._outdated(place, full):
             place.blocked_by = full.limit
             self._wait_for(place, full)
         self._go_on(place)
@@ -92,9 +97,7 @@ class Turns:
             self._go_on(place)
 
     def settled(self, ask: Ask, changes: Iterable[HoldChange]) -> None:
-        """An attempt with these limits has ended; whoever waited for that may ask, and so may those who
-        wait for a time: what the response says of what is left can have brought it nearer.
-        """
+        """An attempt has ended: who waited for that, or for a time that it can have changed, may ask."""
         self._settled += 1
         for change in changes:
             self._hold_changed(change)
@@ -146,7 +149,7 @@ class Turns:
     def forget_if_idle(self, ask: Ask) -> None:
         """Drop a line where nobody stands and nobody is expected."""
         place = self.find(ask)
-        if place is None or place.admitted or len(place.line) or place.asking:
+        if place is None or place.admitted or place.line or place.asking:
             return
         for key in tuple(place.holds):
             self._unpark(place, key)

@@ -18,6 +18,10 @@ class Store(Protocol):
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none; see `Limits.acquire`."""
 
+    def acquire_now(self, ask: Ask) -> Permit | Denial | None:
+        """The same where the store can tell without a wait, None where it cannot."""
+        ...
+
     async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
         """Account for an attempt that has ended; exactly once per permit."""
 

@@ -16,6 +16,7 @@ from config.settings import read_settings
 from config.values import TenantLabel
 from proxy.app import _pipeline, _scheduler
 from proxy.call import Call
+from proxy.core.fields import Fields
 from proxy.core.strict import Accepted, RequestHead
 from proxy.log import Log
 from proxy.pipeline import Pipeline
@@ -45,7 +46,9 @@ class _Direct:
         answer = await self._organisation.call(request)
         now = self._organisation.clock.now()
         length = len(answer.body)
-        return Response(answer.status, b"", answer.headers, first=answer.body, length=length, head_at=now)
+        return Response(
+            answer.status, b"", Fields(answer.headers), first=answer.body, length=length, head_at=now
+        )
 
 
 async def proxied(organisation: Organisation, calls: int, random: Random) -> None:
@@ -77,7 +80,7 @@ async def _ask(pipeline: Pipeline) -> int:
     written: list[bytes] = []
     line: Any = SimpleNamespace(transport=SimpleNamespace(write=written.append), peer="", draining=False)
     head = RequestHead(
-        CALL.method, CALL.target.encode(), CALL.headers, http10=False, keep_alive=True, upgrade=False
+        CALL.method, CALL.target.encode(), Fields(CALL.headers), http10=False, keep_alive=True, upgrade=False
     )
     target = CALL.target.encode()
     call = Call(line, head, Accepted(target, length=None, chunked=False, expects_continue=False))

@@ -8,6 +8,7 @@ import pytest
 
 from config.responses import RESPONSES, BadTable, load_responses, read_responses
 from proxy.core.classify import classify, failure_class
+from proxy.core.fields import Fields
 from proxy.core.model import Execution, Headers, HoldRule, Limit, Scope
 
 TABLE = load_responses()
@@ -147,7 +148,7 @@ def test_every_documented_status_has_a_row_of_its_own(status: int) -> None:
 def test_known_responses_get_their_class(
     status: int, headers: Headers, body: bytes, api: str, name: str
 ) -> None:
-    assert classify(TABLE, status, headers, body, api).name == name
+    assert classify(TABLE, status, Fields(headers), body, api).name == name
 
 
 @pytest.mark.parametrize(
@@ -173,7 +174,7 @@ def test_known_responses_get_their_class(
 def test_a_refusal_holds_its_scope_and_was_not_executed(
     status: int, headers: Headers, body: bytes, hold: HoldRule, limit: Limit | None
 ) -> None:
-    found = classify(TABLE, status, headers, body, "accounting")
+    found = classify(TABLE, status, Fields(headers), body, "accounting")
     assert (found.hold, found.limit, found.execution) == (hold, limit, Execution.REJECTED)
     assert not found.healthy
     assert not found.breaks
@@ -193,14 +194,14 @@ def test_the_status_alone_says_what_is_known_of_the_execution(
     execution: Execution, breaks: bool, statuses: list[int]
 ) -> None:
     for status in statuses:
-        found = classify(TABLE, status, (), b"", "accounting")
+        found = classify(TABLE, status, Fields(), b"", "accounting")
         assert (found.execution, found.breaks) == (execution, breaks), status
 
 
 @pytest.mark.parametrize("status", range(200, 600))
 def test_an_answer_of_the_api_itself_is_healthy(status: int) -> None:
     expected = status < 500 and status not in {401, 403, 429}
-    assert classify(TABLE, status, (), b"", "accounting").healthy is expected
+    assert classify(TABLE, status, Fields(), b"", "accounting").healthy is expected
 
 
 def test_every_failure_and_every_own_answer_has_its_row() -> None:
@@ -284,10 +285,14 @@ def test_a_table_without_its_defaults_is_refused(key: str, value: str) -> None:
 def test_a_good_row_is_added() -> None:
     table = document()
     table["row"].append({**GOOD, "hold": HOLD})
-    assert classify(read_responses(table), 306, (), b"", "other").hold == HoldRule(Scope.TENANT, "minute", 1)
+    assert classify(read_responses(table), 306, Fields(), b"", "other").hold == HoldRule(
+        Scope.TENANT, "minute", 1
+    )
 
 
 def test_temporarily_unavailable_holds_the_api_and_may_have_been_executed() -> None:
-    found = classify(load_responses(), 503, (), b"The Xero API is temporarily unavailable", "accounting")
+    found = classify(
+        load_responses(), 503, Fields(), b"The Xero API is temporarily unavailable", "accounting"
+    )
     assert found.hold == HoldRule(Scope.API, "unavailable", "backoff")
     assert found.execution is Execution.UNKNOWN

@@ -86,7 +86,7 @@ def state(limits: Limits) -> Charged:
     }
     apps = {app: slots(window) for app, window in limits._apps.items()}
     unused = slots(Window(limits._caps.app_minute, 60.0))
-    holds: dict[HoldKey, Hold] = deepcopy(limits.holds._holds)
+    holds: dict[HoldKey, Hold] = deepcopy(limits.holds.active)
     return {
         "tenants": {key: value for key, value in tenants.items() if value != fresh},
         "apps": {app: value for app, value in apps.items() if value != unused},

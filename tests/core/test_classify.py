@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from config.responses import load_responses
 from proxy.core.classify import BODY_BYTES, Match, ResponseTable, Row, classify, failure_class
+from proxy.core.fields import Fields
 from proxy.core.model import Execution, Headers, ResponseClass
 
 NAMES = ("plain", "by_header", "by_body", "by_api", "by_all", "hundred", "garbage")
@@ -52,12 +53,12 @@ REAL = load_responses()
 def test_the_first_row_whose_conditions_all_fit_decides(
     status: int, headers: Headers, first: bytes, api: str, expected: ResponseClass
 ) -> None:
-    assert classify(TABLE, status, headers, first, api) is expected
+    assert classify(TABLE, status, Fields(headers), first, api) is expected
 
 
 def test_only_the_beginning_of_a_body_is_searched() -> None:
-    assert classify(TABLE, 503, (), b" " * (BODY_BYTES - 7) + b"offline", "") is BY_BODY
-    assert classify(TABLE, 503, (), b" " * (BODY_BYTES - 6) + b"offline", "") is HUNDRED
+    assert classify(TABLE, 503, Fields(), b" " * (BODY_BYTES - 7) + b"offline", "") is BY_BODY
+    assert classify(TABLE, 503, Fields(), b" " * (BODY_BYTES - 6) + b"offline", "") is HUNDRED
 
 
 @pytest.mark.parametrize(
@@ -70,7 +71,7 @@ def test_only_the_beginning_of_a_body_is_searched() -> None:
     ],
 )
 def test_a_compressed_body_is_searched_as_what_it_says(coding: bytes, body: bytes) -> None:
-    assert classify(TABLE, 503, ((b"Content-Encoding", coding),), body, "") is BY_BODY
+    assert classify(TABLE, 503, Fields(((b"Content-Encoding", coding),)), body, "") is BY_BODY
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_compressed_body_is_searched_as_what_it_says(coding: bytes, body: byte
     ],
 )
 def test_a_body_that_cannot_be_read_leaves_the_decision_to_the_status(coding: bytes, body: bytes) -> None:
-    assert classify(TABLE, 503, ((b"Content-Encoding", coding),), body, "") is HUNDRED
+    assert classify(TABLE, 503, Fields(((b"Content-Encoding", coding),)), body, "") is HUNDRED
 
 
 def test_a_class_is_found_by_its_name() -> None:
@@ -96,7 +97,7 @@ def test_a_class_is_found_by_its_name() -> None:
     st.text(max_size=10),
 )
 def test_any_response_has_a_class(status: int, headers: Headers, first: bytes, api: str) -> None:
-    found = classify(REAL, status, headers, first, api)
+    found = classify(REAL, status, Fields(headers), first, api)
     if not 200 <= status <= 599:
         assert found.name == "upstream_garbage"
 
@@ -106,7 +107,7 @@ def test_a_body_never_turns_an_answer_that_is_no_5xx_into_one_that_may_be_sent_a
     status: int, before: bytes, after: bytes
 ) -> None:
     body = before + b"The Organisation is offline" + after
-    found = classify(REAL, status, (), body, "accounting")
+    found = classify(REAL, status, Fields(), body, "accounting")
     if 200 <= status < 500 and status != 429:
         assert found.execution is Execution.DONE
         assert found.hold is None

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.fields import Fields
 from proxy.core.framing import BadFraming, Chunked, Counted, UntilClose, response_framing
 
 
@@ -92,17 +93,17 @@ def headers(*fields: tuple[str, str]) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def test_how_a_response_ends() -> None:
-    framing, length = response_framing("GET", 200, headers(("content-LENGTH", "5"), ("A", "b")))
+    framing, length = response_framing("GET", 200, Fields(headers(("content-LENGTH", "5"), ("A", "b"))))
     assert (type(framing), length) == (Counted, 5)
-    framing, length = response_framing("GET", 200, headers(("Transfer-Encoding", "chunked")))
+    framing, length = response_framing("GET", 200, Fields(headers(("Transfer-Encoding", "chunked"))))
     assert (type(framing), length) == (Chunked, None)
-    framing, length = response_framing("GET", 200, ())
+    framing, length = response_framing("GET", 200, Fields())
     assert (type(framing), length) == (UntilClose, None)
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 def test_what_has_no_body_ends_at_its_head_and_keeps_the_length_it_declares(method: str, status: int) -> None:
-    framing, length = response_framing(method, status, headers(("Content-Length", "5")))
+    framing, length = response_framing(method, status, Fields(headers(("Content-Length", "5"))))
     assert framing.done
     assert length == 5
 
@@ -121,4 +122,4 @@ def test_what_has_no_body_ends_at_its_head_and_keeps_the_length_it_declares(meth
 )
 def test_a_response_whose_end_has_two_readings_is_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(BadFraming):
-        response_framing("GET", 200, headers(*fields))
+        response_framing("GET", 200, Fields(headers(*fields)))

@@ -59,9 +59,9 @@ def test_a_hold_stops_its_scope_and_nobody_else(
     stopped: list[tuple[str, str | None, str]],
     free: list[tuple[str, str | None, str]],
 ) -> None:
-    assert not story.holds
+    assert not story.holds.active
     story.answer(response, 10.0, sent_at=9.0, retry_after=20.0)
-    assert story.holds
+    assert story.holds.active
     assert all(story.holds.blocking(keys_of(*ask), 11.0) for ask in stopped)
     assert not any(story.holds.blocking(keys_of(*ask), 11.0) for ask in free)
 
@@ -109,7 +109,7 @@ def test_how_long_a_hold_lasts(
 
 def test_where_the_server_names_no_time_none_is_invented(story: Story) -> None:
     assert story.answer(MINUTE, 10.0, sent_at=9.0) == []
-    assert not story.holds
+    assert not story.holds.active
 
 
 @given(st.floats(0.0, 1.0, exclude_max=True), st.integers(0, 60))
@@ -153,7 +153,7 @@ def test_failures_during_a_hold_do_not_count_towards_the_next(story: Story) -> N
     story.answer(OK, 0.3, sent_at=0.25, permit=probe)
     for _ in range(BREAKER_FAILURES - 1):
         assert story.answer(BROKEN, 1.0, sent_at=0.5) == []
-    assert not story.holds
+    assert not story.holds.active
 
 
 # ---- Operators

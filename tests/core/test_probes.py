@@ -115,7 +115,7 @@ def test_a_hold_without_a_probe_just_ends(story: Story) -> None:
     assert story.holds.view(0.25) == ()
     assert story.send(0.25) is not None
     assert story.send(0.25) is not None
-    assert not story.holds
+    assert not story.holds.active
 
 
 # ---- Echoes: answers to what was sent before the hold began
@@ -164,7 +164,7 @@ def test_an_echo_does_not_take_the_probe_its_verdict_away(story: Story) -> None:
     second = story.send(303.0)
     assert second is not None
     story.answer(OK, 304.0, sent_at=303.0, permit=second)
-    assert not story.holds
+    assert not story.holds.active
 
 
 # ---- Any story

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.fields import Fields
 from proxy.core.model import Headers, Remaining
 from proxy.core.response_headers import RETRY_AFTER_LIMIT, correlation_id, remaining, retry_after_seconds
 
@@ -59,7 +60,7 @@ any_headers = st.lists(
 )
 def test_retry_after_is_seconds_a_date_or_nothing(values: list[bytes], seconds: float | None) -> None:
     headers = ((b"Date", b"5"), *((b"Retry-after", value) for value in values))
-    assert retry_after_seconds(headers, WALL) == seconds
+    assert retry_after_seconds(Fields(headers), WALL) == seconds
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_retry_after_is_seconds_a_date_or_nothing(values: list[bytes], seconds: 
     ],
 )
 def test_an_absent_or_broken_remaining_header_says_nothing(headers: Headers, expected: Remaining) -> None:
-    assert remaining(headers) == expected
+    assert remaining(Fields(headers)) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,13 +92,13 @@ def test_an_absent_or_broken_remaining_header_says_nothing(headers: Headers, exp
     ],
 )
 def test_a_correlation_id_is_fit_for_a_log_line(value: bytes, expected: str) -> None:
-    assert correlation_id(((b"Server", b"nginx"), (b"xero-correlation-id", value))) == expected
+    assert correlation_id(Fields(((b"Server", b"nginx"), (b"xero-correlation-id", value)))) == expected
 
 
 @given(any_headers, st.floats(0, 1e10))
 def test_no_header_is_too_strange(headers: Headers, wall: float) -> None:
-    seconds = retry_after_seconds(headers, wall)
+    seconds = retry_after_seconds(Fields(headers), wall)
     assert seconds is None or 0 <= seconds <= RETRY_AFTER_LIMIT
-    left = remaining(headers)
+    left = remaining(Fields(headers))
     assert all(number is None or 0 <= number < 10**9 for number in (left.minute, left.day, left.app_minute))
-    assert correlation_id(headers).isprintable()
+    assert correlation_id(Fields(headers)).isprintable()

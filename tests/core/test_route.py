@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.apis import load_apis
+from proxy.core.fields import Fields
 from proxy.core.model import Headers, Host, Route
-from proxy.core.route import AppIds, app_id, route, tenant_of
+from proxy.core.route import AppIds, Families, app_id, route, tenant_of
 
 PREFIXES = load_apis()
 TENANT = b"6F5A0E9C-0000-4000-8000-0123456789ab"
@@ -22,7 +23,7 @@ def token(claims: object) -> bytes:
 
 
 def routed(target: bytes, headers: Headers = HEADERS) -> Route:
-    found = route(target, headers, PREFIXES, "app")
+    found = route(target, Fields(headers), Families(PREFIXES), "app")
     assert isinstance(found, Route)
     return found
 
@@ -88,7 +89,7 @@ def test_no_way_leads_out_of_an_exempt_prefix_without_being_limited(start: bytes
     "target", [b"", b"*", b"//evil.test/x", b"http://evil.test/", b"evil.test:443", b"?/x"]
 )
 def test_a_target_that_is_no_path_is_refused(target: bytes) -> None:
-    assert route(target, HEADERS, PREFIXES, "app") == "invalid_request"
+    assert route(target, Fields(HEADERS), Families(PREFIXES), "app") == "invalid_request"
 
 
 @pytest.mark.parametrize("headers", [(), ((b"Xero-Tenant-Id", b""),), ((b"Xero-Tenant-Id", b" "),)])
@@ -101,13 +102,13 @@ def test_a_request_without_a_tenant_spends_the_limits_of_the_app_itself(headers:
 )
 def test_a_header_that_cannot_name_an_organisation_is_refused(values: list[bytes]) -> None:
     headers = tuple((b"XERO-TENANT-ID", value) for value in values)
-    assert route(b"/api.xro/2.0/Invoices", headers, PREFIXES, "app") == "tenant_invalid"
-    assert tenant_of(headers) is None
+    assert route(b"/api.xro/2.0/Invoices", Fields(headers), Families(PREFIXES), "app") == "tenant_invalid"
+    assert tenant_of(Fields(headers)) is None
 
 
 def test_one_organisation_spelled_in_two_ways_is_one() -> None:
     assert (
-        tenant_of(((b"Xero-Tenant-Id", TENANT), (b"xero-tenant-id", TENANT.lower())))
+        tenant_of(Fields(((b"Xero-Tenant-Id", TENANT), (b"xero-tenant-id", TENANT.lower()))))
         == TENANT.decode().lower()
     )
 
@@ -160,7 +161,7 @@ def test_the_oldest_token_is_forgotten_first() -> None:
 def test_no_token_is_kept() -> None:
     ids = AppIds()
     ids.of(token({"client_id": "one"}))
-    assert [len(key) for key in ids._names] == [32]
+    assert all(isinstance(key, int) for key in ids._names)
 
 
 @given(
@@ -169,7 +170,7 @@ def test_no_token_is_kept() -> None:
 )
 def test_any_target_is_routed_or_refused(target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     for start in (b"", b"/", b"/connections/", b"/api.xro/2.0/"):
-        found = route(start + target, tuple(headers), PREFIXES, "app")
+        found = route(start + target, Fields(tuple(headers)), Families(PREFIXES), "app")
         if isinstance(found, str):
             assert found in {"invalid_request", "tenant_invalid"}
         else:

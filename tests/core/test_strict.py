@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.fields import Fields
 from proxy.core.model import Headers
 from proxy.core.strict import METHODS, Accepted, Own, Problem, Refusal, RequestHead, check_request
 
@@ -15,7 +16,7 @@ def check(
     target: bytes = b"/", *fields: tuple[bytes, bytes], method: str = "GET", http10: bool = False
 ) -> Problem | Accepted:
     headers: Headers = (HOST, *fields)
-    return check_request(RequestHead(method, target, headers, http10, not http10, False), OWN)
+    return check_request(RequestHead(method, target, Fields(headers), http10, not http10, False), OWN)
 
 
 def kind(result: Problem | Accepted) -> Refusal | None:
@@ -98,13 +99,13 @@ def test_a_target_has_a_length_limit() -> None:
     "host", [b"", b"a b", b"a/b", b"a,b", b"user@a", b"a:99999999", b"[::1", b"a:b", b"\xff"]
 )
 def test_a_malformed_host_is_refused(host: bytes) -> None:
-    head = RequestHead("GET", b"/", ((b"Host", host),), False, True, False)
+    head = RequestHead("GET", b"/", Fields(((b"Host", host),)), False, True, False)
     assert kind(check_request(head, OWN)) is Refusal.MALFORMED
 
 
 @pytest.mark.parametrize("http10", [False, True])
 def test_host_is_needed_even_in_http_1_0(http10: bool) -> None:
-    head = RequestHead("GET", b"/", (), http10, not http10, False)
+    head = RequestHead("GET", b"/", Fields(), http10, not http10, False)
     assert kind(check_request(head, OWN)) is Refusal.MALFORMED
 
 
@@ -125,7 +126,7 @@ def test_host_is_needed_even_in_http_1_0(http10: bool) -> None:
     ],
 )
 def test_host_may_be_an_address_a_private_name_or_one_of_ours(host: bytes) -> None:
-    head = RequestHead("GET", b"/", ((b"Host", host),), False, True, False)
+    head = RequestHead("GET", b"/", Fields(((b"Host", host),)), False, True, False)
     assert kind(check_request(head, OWN)) is None
 
 
@@ -133,7 +134,7 @@ def test_host_may_be_an_address_a_private_name_or_one_of_ours(host: bytes) -> No
     "host", [b"evil.test", b"evil.example.com:8080", b"localhost.evil.test", b"127.0.0.1.evil.test", b"a.b"]
 )
 def test_a_public_name_of_somebody_else_in_host_is_misdirected(host: bytes) -> None:
-    head = RequestHead("GET", b"/", ((b"Host", host),), False, True, False)
+    head = RequestHead("GET", b"/", Fields(((b"Host", host),)), False, True, False)
     assert kind(check_request(head, OWN)) is Refusal.MISDIRECTED
 
 
@@ -201,7 +202,7 @@ def test_whatever_is_accepted_is_a_path_with_exactly_one_slash_in_front(
     method: str, target: bytes, host: bytes
 ) -> None:
     """Nothing that a caller sends can become another host where target and origin are put together."""
-    result = check_request(RequestHead(method, target, ((b"Host", host),), False, True, False), OWN)
+    result = check_request(RequestHead(method, target, Fields(((b"Host", host),)), False, True, False), OWN)
     if isinstance(result, Accepted):
         assert result.target.startswith(b"/")
         assert not result.target.startswith(b"//")

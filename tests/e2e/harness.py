@@ -15,7 +15,7 @@ from typing import Any
 from config.settings import read_settings
 from proxy.app import Sidecar
 from proxy.clock import Clock
-from proxy.core.headers import get
+from proxy.core.fields import Fields
 from proxy.core.model import Headers
 from proxy.log import Log
 from proxy.simulator.options import Options
@@ -36,7 +36,7 @@ class Reply:
     at: float
 
     def field(self, name: bytes) -> bytes | None:
-        return get(self.headers, name)
+        return Fields(self.headers).get(name)
 
     @property
     def class_(self) -> str:
@@ -94,13 +94,13 @@ class Caller:
         status, reason = int(line.split(b" ", 2)[1]), line.split(b" ", 2)[2]
         headers = tuple((name, value) for name, _, value in (each.partition(b": ") for each in lines))
         body = b""
-        length = get(headers, b"content-length")
+        length = Fields(headers).get(b"content-length")
         if head_only or status in {204, 304}:
             pass
         elif length is not None:
             body = await self.reader.readexactly(int(length))
         else:
-            assert get(headers, b"transfer-encoding") == b"chunked"
+            assert Fields(headers).get(b"transfer-encoding") == b"chunked"
             while size := int(await self.reader.readline(), 16):
                 body += (await self.reader.readexactly(size + 2))[:-2]
             await self.reader.readline()

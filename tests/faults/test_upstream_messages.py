@@ -163,9 +163,6 @@ async def test_two_retry_afters(values: tuple[bytes, bytes]) -> None:
 
 
 @TWO
-@pytest.mark.xfail(
-    strict=True, reason="proxy.replies.pass_on passes both on, and urllib3 joins them to what is no number"
-)
 async def test_two_retry_afters_for_the_caller(values: tuple[bytes, bytes]) -> None:
     """One number reaches the caller, the longest: two of them break SDKs."""
     async with misbehaving(twice(values)) as ledger, sidecar(str(ledger.address), retry_attempts=1) as proxy:

@@ -1,0 +1,26 @@
+"""The header fields of one message, found by name."""
+
+from __future__ import annotations
+
+from proxy.core.model import Headers
+
+
+class Fields(dict[bytes, bytes]):
+    """The first value of each field by its name in lower case; `raw` holds all of them as received,
+    `repeats` says whether there is a field of which there are more.
+
+    A message's fields are asked for a dozen times on its way, so their names are folded once.
+    """
+
+    __slots__ = ("raw", "repeats")
+
+    def __init__(self, raw: Headers = ()) -> None:
+        super().__init__({name.lower(): value for name, value in raw[::-1]})
+        self.raw = raw
+        self.repeats = len(self) != len(raw)
+
+    def every(self, name: bytes) -> list[bytes]:
+        """All values of the field `name` (lower case), in order."""
+        if not self.repeats:
+            return [self[name]] if name in self else []
+        return [value for key, value in self.raw if key.lower() == name]

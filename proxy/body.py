@@ -45,7 +45,7 @@ class Body:
     __slots__ = ("_file", "_store", "in_memory", "size")
 
     def __init__(
-        self, store: BodyStore, size: int, in_memory: bytes | None, file: UnnamedFile | None
+        self, store: BodyStore, size: int, in_memory: bytearray | None, file: UnnamedFile | None
     ) -> None:
         self._store = store
         self._file = file
@@ -55,8 +55,9 @@ class Body:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         """Yield the body from its start; as often as needed. Raises OSError where the disk fails."""
         if self._file is None:
-            if self.in_memory:
-                yield self.in_memory
+            held = self.in_memory or b""
+            for start in range(0, self.size, PIECE):
+                yield bytes(held[start : start + PIECE])
             return
         offset = 0
         while offset < self.size:
@@ -103,12 +104,13 @@ class BodyStore:
         if declared_length is not None and declared_length > self.max_bytes:
             return BodyProblem.TOO_LARGE
         receipt = _Receipt(self)
+        goes_to_disk = declared_length is not None and declared_length > self._memory_per_body
         try:
             while piece := await stream.read():
                 if receipt.size + len(piece) > self.max_bytes:
                     return BodyProblem.TOO_LARGE
                 receipt.add(piece)
-                if self._must_spill(receipt):
+                if self._must_spill(receipt, goes_to_disk=goes_to_disk):
                     await receipt.spill(self._spool_dir)
             return await receipt.body(self._spool_dir)
         except Lost:
@@ -122,43 +124,45 @@ class BodyStore:
         finally:
             receipt.discard()
 
-    def _must_spill(self, receipt: _Receipt) -> bool:
-        bound = self._memory_per_body if receipt.file is None else PIECE
+    def _must_spill(self, receipt: _Receipt, *, goes_to_disk: bool) -> bool:
+        goes_to_disk = goes_to_disk or receipt.file is not None
+        bound = min(PIECE, self._memory_per_body) if goes_to_disk else self._memory_per_body
         return receipt.held > bound or self.in_memory > self._memory_total
 
 
 class _Receipt:
     """A body that is still coming: what of it is in memory, and the file that has the rest."""
 
-    __slots__ = ("_pieces", "_store", "file", "held", "size")
+    __slots__ = ("_held", "_store", "file", "size")
 
     def __init__(self, store: BodyStore) -> None:
         self._store = store
-        self._pieces: list[bytes] = []
+        self._held = bytearray()
         self.file: UnnamedFile | None = None
-        self.held = 0
         self.size = 0
 
+    @property
+    def held(self) -> int:
+        return len(self._held)
+
     def add(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self.held += len(piece)
+        self._held += piece
         self.size += len(piece)
         self._store.in_memory += len(piece)
 
     async def spill(self, directory: str | None) -> None:
         if self.file is None:
             self.file = UnnamedFile(directory)
-        await self.file.write(b"".join(self._pieces), self.size - self.held)
+        await self.file.write(self._held, self.size - self.held)
         self.discard()
 
     async def body(self, directory: str | None) -> Body:
         if self.file is None:
-            held, self.held = self.held, 0
-            return Body(self._store, held, b"".join(self._pieces), None)
+            held, self._held = self._held, bytearray()
+            return Body(self._store, self.size, held, None)
         await self.spill(directory)
         return Body(self._store, self.size, None, self.file)
 
     def discard(self) -> None:
-        self._pieces.clear()
         self._store.release(self.held)
-        self.held = 0
+        self._held = bytearray()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from proxy.body import Body, BodyProblem, BodyStore, Stalled
 from proxy.core.framing import BadFraming
 from proxy.flow import Lost
-from proxy.spool import MEMORY, Spool, UnnamedFile
+from proxy.spool import MEMORY, PIECE, Spool, UnnamedFile
 
 
 class Pieces:
@@ -210,3 +210,24 @@ async def test_a_spool_gives_out_what_came_before_the_error() -> None:
     assert await spool.get() == b"a"
     with pytest.raises(Lost):
         await spool.get()
+
+
+async def test_a_body_that_is_known_to_be_large_goes_to_disk_from_its_first_piece() -> None:
+    store = BodyStore(1_000_000, 5_000_000)
+    most = 0
+
+    class Watched:
+        """Comes in pieces of 64 KiB."""
+
+        left = 40
+
+        async def read(self) -> bytes:
+            nonlocal most
+            most = max(most, store.in_memory)
+            self.left -= 1
+            return b"x" * 65536 if self.left >= 0 else b""
+
+    body = await store.keep(Watched(), 40 * 65536)
+    assert isinstance(body, Body)
+    assert (body.in_memory, body.size) == (None, 40 * 65536)
+    assert most <= PIECE + 65536

@@ -45,7 +45,7 @@ class Body:
     __slots__ = ("_file", "_store", "in_memory", "size")
 
     def __init__(
-        self, store: BodyStore, size: int, in_memory: bytearray | None, file: UnnamedFile | None
+        self, store: BodyStore, size: int, in_memory: bytes | bytearray | None, file: UnnamedFile | None
     ) -> None:
         self._store = store
         self._file = file

@@ -106,7 +106,7 @@ class Network:
         return most
 
     async def _exchange(self, outbound: Outbound) -> Response | Failure:
-        body = outbound.body.in_memory if outbound.body else b""
+        body = bytes(outbound.body.in_memory or b"") if outbound.body else b""
         await self._pass(self.xero.transit())
         request = SimRequest(outbound.method, outbound.target.decode(), outbound.headers, body or b"")
         whose = _whose(outbound)

@@ -5,11 +5,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
+DEPLOY := $(VENV)/.set-up-deploy
 LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test test-deploy unit lint format bench corpus bench-tools soak lock clean
+.PHONY: help setup run demo test test-deploy unit lint format bench corpus bench-tools soak image sbom lock clean
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -27,7 +28,8 @@ test: lint unit ## run every check: lint, then all tests, with every branch of p
 unit: setup ## run the tests alone
 	$(BIN)/python -m pytest --cov
 
-test-deploy: setup ## check everything in deploy/ with its own tool, and say which tools are missing
+test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say which tools are missing
+	$(BIN)/mypy -p deploy -p tests.deploy
 	$(BIN)/python -m pytest tests/deploy
 
 lint: setup ## ruff (rules and format) and mypy --strict
@@ -52,9 +54,17 @@ corpus: setup ## print what xero-proxy, nginx and HAProxy do with a corpus of ho
 soak: setup ## load sidecar and simulator with faults for ten minutes and check every request (SOAK="--seconds 60")
 	@$(BIN)/python -m tests.soak $(SOAK)
 
+image: setup ## build the container image and print what it takes; where no Docker engine answers, root starts one for it
+	@$(BIN)/python -m deploy.image
+
+sbom: $(DEPLOY) ## list what the image is made of in deploy/sbom.cdx.json, from the lock
+	$(BIN)/python -m deploy.sbom
+
 lock: setup ## resolve the locks again after a change of pyproject.toml (newest of all: make lock UPGRADE=--upgrade)
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
+	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group deploy --constraint requirements-dev.lock --output-file deploy/requirements.lock
+	echo hatchling | $(BIN)/uv $(COMPILE) --constraint requirements-dev.lock - --output-file deploy/image/build.lock
 
 clean: ## remove what was made here, the virtual environments too
 	rm -rf .venv .venv3* .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
@@ -68,4 +78,8 @@ $(STAMP): pyproject.toml $(LOCKS)
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes $(LOCKS:%=-r %)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEPLOY): $(STAMP) deploy/requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/requirements.lock
 	@touch $@

@@ -18,7 +18,8 @@ The life of a request, in the words of `proxy.pipeline`:
 | classify | `core.classify` over `config/responses.toml` |
 | decide | `core.retry`, `core.idempotency` |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
-| record | `telemetry` and `gauges`, `log` over `line_writer`; shown by `admin`, `status`, `exposition` |
+| record | `telemetry` with `last_failures`, `gauges`, `log` over `line_writer` |
+| | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one
 timer) and `wire`, the only file that touches aiohttp's insides.

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
@@ -21,12 +20,18 @@ from prometheus_client import CollectorRegistry
 
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, Scope, Snapshot
+from proxy.events import WATCHERS_MAX, Events
 from proxy.exposition import exposition
-from proxy.log import lenient_json
-from proxy.status import CONTENT_SECURITY_POLICY, Status, as_json, as_page
+from proxy.last_failures import FailureView
+from proxy.page import CONTENT_SECURITY_POLICY, PAGE, as_shown
+from proxy.status import Status, as_json, encoded
 
 BODY_MAX = 4096
 SHUTDOWN_SECONDS = 1.0
+SCRAPE_PATIENCE_SECONDS = 0.1
+"""A scrape lets others go between its slices until it has taken so long; then they are so many that it would
+wait for seconds, and the rest of it delays them by some 40 ms.
+"""
 _HEADERS = {
     hdrs.CACHE_CONTROL: "no-store",
     hdrs.SERVER: "xero-proxy",
@@ -35,7 +40,7 @@ _HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
 }
 _DETAILS = {
-    404: "The paths are /, /livez, /readyz, /metrics, /status and /holds/clear.",
+    404: "The paths are /, /events, /livez, /readyz, /metrics, /status and /holds/clear.",
     405: "The path does not know this method.",
     413: f"The body is longer than {BODY_MAX} bytes.",
 }
@@ -47,11 +52,13 @@ _NAMED_BY = {Scope.TENANT: {"app", "tenant"}, Scope.APP: {"app"}, Scope.API: {"a
 class Admin:
     """What the admin port shows and does. `token` is empty where clearing holds is not allowed.
 
-    `ready` says whether requests are accepted; `clear_hold` ends a hold and is False where there was none.
+    `failures` gives what failed last as of a moment of the clock, `ready` says whether requests are accepted;
+    `clear_hold` ends a hold and is False where there was none.
     """
 
     registry: CollectorRegistry
     snapshot: Callable[[], Snapshot]
+    failures: Callable[[float], tuple[FailureView, ...]]
     clear_hold: Callable[[HoldKey], Awaitable[bool]]
     ready: Callable[[], bool]
     clock: Clock
@@ -63,7 +70,12 @@ class Admin:
         """The value of `/status` and of the page."""
         now = self.clock.now()
         return Status(
-            self.snapshot(), self.version, self.ready(), self.clock.wall(), max(0.0, now - self.started)
+            self.snapshot(),
+            self.version,
+            self.ready(),
+            self.clock.wall(),
+            max(0.0, now - self.started),
+            self.failures(now),
         )
 
 
@@ -83,9 +95,11 @@ def application(admin: Admin) -> web.Application:
     app = web.Application(middlewares=[_errors_as_json], client_max_size=BODY_MAX)
     app.on_response_prepare.append(_add_headers)
     pages = _Pages(admin)
+    app.on_shutdown.append(pages.close)
     app.add_routes(
         [
             web.get("/", pages.page),
+            web.get("/events", pages.events, allow_head=False),
             web.get("/livez", pages.livez),
             web.get("/readyz", pages.readyz),
             web.get("/metrics", pages.metrics),
@@ -101,6 +115,10 @@ class _Pages:
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
+        self._events = Events(lambda: encoded(as_shown(admin.status())), admin.clock)
+
+    async def close(self, _app: web.Application) -> None:
+        self._events.close()
 
     async def livez(self, _request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -113,18 +131,24 @@ class _Pages:
     async def status(self, _request: web.Request) -> web.Response:
         return _json(as_json(self._admin.status()))
 
-    async def page(self, request: web.Request) -> web.Response:
-        page = as_page(self._admin.status(), refresh=request.query.get("refresh") != "off")
-        body = page.encode("utf-8", "replace")
-        return web.Response(body=body, content_type="text/html", charset="utf-8")
+    async def page(self, _request: web.Request) -> web.Response:
+        return web.Response(body=PAGE, content_type="text/html", charset="utf-8")
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        watched = await self._events.watch(request)
+        if watched is None:
+            return _problem(503, f"{WATCHERS_MAX} others are watching already; /status has the same, once.")
+        return watched
 
     async def metrics(self, request: web.Request) -> web.Response:
         accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
         content_type, slices = exposition(self._admin.registry, accept)
         text = bytearray()
+        patient_until = self._admin.clock.now() + SCRAPE_PATIENCE_SECONDS
         for part in slices:
             text += part
-            await self._admin.clock.sleep_until(self._admin.clock.now())
+            if (now := self._admin.clock.now()) < patient_until:
+                await self._admin.clock.sleep_until(now)
         return web.Response(body=bytes(text), headers={hdrs.CONTENT_TYPE: content_type})
 
     async def clear(self, request: web.Request) -> web.Response:
@@ -140,13 +164,15 @@ class _Pages:
 
 def _refusal(token: str, request: web.Request) -> web.Response | None:
     """Why the caller may not change anything; None where it may."""
-    if not token:
-        return _problem(403, "Set XERO_PROXY_ADMIN_TOKEN to allow calls that change something.")
     scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
     expected = token.encode()
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected):
+    same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected)
+    if token and scheme.lower() == "bearer" and same:
         return None
-    response = _problem(401, "This call needs the admin token as a bearer token.")
+    detail = "This call needs the admin token as a bearer token."
+    if not token:
+        detail = "Set XERO_PROXY_ADMIN_TOKEN to allow calls that change something."
+    response = _problem(401, detail)
     response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="xero-proxy admin"'
     return response
 
@@ -169,12 +195,8 @@ def _hold_key(body: bytes) -> HoldKey | str:
     return HoldKey(scope, **named)
 
 
-def _json(value: dict[str, Any], status: int = 200) -> web.Response:
-    try:
-        body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a name that is no Unicode
-        body = lenient_json(value, default=asdict)
-    return web.Response(status=status, body=body, content_type="application/json")
+def _json(value: object, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=encoded(value) + b"\n", content_type="application/json")
 
 
 def _problem(status: int, detail: str) -> web.Response:

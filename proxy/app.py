@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import signal
-import tempfile
 from random import Random
 
 from aiohttp.web import AppRunner
@@ -83,6 +82,7 @@ class Sidecar:
         self._admin = Admin(
             registry=registry,
             snapshot=self.scheduler.snapshot,
+            failures=self.telemetry.failures.view,
             clear_hold=self.scheduler.clear,
             ready=lambda: self._ready,
             clock=clock,
@@ -195,9 +195,7 @@ def _pipeline(
         table=load_responses(),
         scheduler=scheduler,
         upstream=upstream,
-        bodies=BodyStore(
-            settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or tempfile.gettempdir()
-        ),
+        bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or None),
         telemetry=telemetry,
         budgets=Budgets(settings.retry_budget),
         clock=clock,

@@ -20,7 +20,10 @@ class Timer(Protocol):
 
 
 class Clock:
-    """Monotonic seconds, timers and the wall clock of the running event loop."""
+    """Monotonic seconds, timers and the wall clock of the running event loop.
+
+    `now` is the loop's own function and no method around it: a request asks for the time a dozen times.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop or asyncio.get_running_loop()

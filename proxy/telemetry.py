@@ -28,12 +28,14 @@ from prometheus_client import (
 from config.values import TenantLabel
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.model import Route
+from proxy.last_failures import LastFailures
 from proxy.log import Log, printable
 
 M = TypeVar("M", Counter, Histogram)
 
 TENANTS_MAX = 500
 OTHER = "other"
+FIRST_FAILURE = 400
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 QUEUE_BUCKETS = (0.001, 0.01, 0.05, 0.25, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 REQUEST_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 330, 660)
@@ -121,12 +123,15 @@ class _Children(dict[tuple[str | int, ...], M], Generic[M]):
 
 
 class Telemetry:
-    """Everything about requests that operators see. `tenants` is shared with `proxy.gauges`."""
+    """Everything about requests that operators see. `tenants` is shared with `proxy.gauges`, `failures` with
+    the status page.
+    """
 
     def __init__(
         self, registry: CollectorRegistry, log: Log, tenant_label: TenantLabel, version: str
     ) -> None:
         self.tenants = TenantNames(tenant_label)
+        self.failures = LastFailures()
         self._log = log
         self._registry = registry
         # The creation time of every series doubles what is scraped; restarts show in process_start_time.
@@ -149,6 +154,9 @@ class Telemetry:
 
     def request(self, record: Record, seconds: float) -> None:
         """Count a request that has ended, `seconds` after it arrived, and write its line."""
+        if record.status >= FIRST_FAILURE or record.error:
+            ended = record.arrived + seconds
+            self.failures.note(record.app, record.tenant, record.class_, record.status, ended)
         method = record.method if record.method in METHODS else OTHER
         status = record.status if 100 <= record.status <= 599 else OTHER
         self._requests[record.api, method, status, record.class_].inc()

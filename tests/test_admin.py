@@ -1,80 +1,25 @@
-import base64
-import hashlib
+import contextlib
 import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import aiohttp
 import orjson
 import pytest
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from proxy.admin import BODY_MAX, Admin, start_admin
+from proxy.admin import BODY_MAX, start_admin
 from proxy.clock import Clock
-from proxy.core.model import HoldKey, HoldView, Scope, Snapshot
+from proxy.core.model import HoldKey, Scope
+from proxy.events import WATCHERS_MAX
+from proxy.page import PAGE
+from tests.admin_port import HELD, TOKEN, Proxy, serve
 from tests.test_telemetry import tenant_view
 
-TOKEN = "canary-admin-token"
-HELD = HoldKey(Scope.TENANT, app="app", tenant="acme")
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
-
-
-class FixedWall(Clock):
-    def wall(self) -> float:
-        return 1_795_262_405.75
-
-
-@dataclass
-class Proxy:
-    """What the admin port is given, and a client of it."""
-
-    admin: Admin
-    client: aiohttp.ClientSession
-    state: Snapshot
-    ready: bool = True
-    cleared: list[HoldKey] = field(default_factory=list)
-
-    async def clear(self, key: HoldKey) -> bool:
-        self.cleared.append(key)
-        return key == HELD
-
-    async def post(
-        self, value: Any, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, Any], aiohttp.ClientResponse]:
-        body = value if isinstance(value, bytes) else orjson.dumps(value)
-        async with self.client.post("/holds/clear", data=body, headers=headers) as response:
-            return response.status, orjson.loads(await response.read()), response
-
-
-async def serve(token: str) -> AsyncIterator[Proxy]:
-    registry = CollectorRegistry()
-    Counter("xero_proxy_things", "Things.", ["tenant"], registry=registry).labels("acme").inc()
-    proxy: Proxy
-
-    async def clear(key: HoldKey) -> bool:
-        return await proxy.clear(key)
-
-    clock = FixedWall()
-    admin = Admin(
-        registry=registry,
-        snapshot=lambda: proxy.state,
-        clear_hold=clear,
-        ready=lambda: proxy.ready,
-        clock=clock,
-        started=clock.now(),
-        version="1.2.3",
-        token=token,
-    )
-    runner = await start_admin(admin, "127.0.0.1", 0)
-    host, port = runner.addresses[0]
-    async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
-        hold = HoldView(HELD, "offline", 90.0, probing=False)
-        proxy = Proxy(admin, client, Snapshot(tenants=(tenant_view(),), holds=(hold,)))
-        yield proxy
-    await runner.cleanup()
 
 
 @pytest.fixture
@@ -120,6 +65,32 @@ async def test_metrics_are_open_metrics_on_request(proxy: Proxy) -> None:
     assert [family.name for family in families] == ["xero_proxy_things"]
 
 
+class Crowded:
+    """The clock of a loop in which others take 40 ms whenever they are let go; counts how often they were."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+
+    def now(self) -> float:
+        return 0.04 * self.pauses
+
+    async def sleep_until(self, _when: float) -> None:
+        self.pauses += 1
+
+
+async def test_a_scrape_of_a_crowded_proxy_does_not_wait_at_every_slice(proxy: Proxy) -> None:
+    gauge = Gauge("xero_proxy_many", "Many.", ["tenant"], registry=proxy.admin.registry)
+    for number in range(5000):
+        gauge.labels(f"t{number}").set(number)
+    crowded = Crowded()
+    runner = await start_admin(replace(proxy.admin, clock=cast("Clock", crowded)), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    async with aiohttp.ClientSession() as client, client.get(url) as response:
+        assert 'tenant="t4999"' in await response.text()
+    await runner.cleanup()
+    assert 0 < 0.04 * crowded.pauses < 0.2
+
+
 async def test_the_status_is_json_with_ends_on_the_wall_clock(proxy: Proxy) -> None:
     async with proxy.client.get("/status") as response:
         assert response.content_type == "application/json"
@@ -130,40 +101,54 @@ async def test_the_status_is_json_with_ends_on_the_wall_clock(proxy: Proxy) -> N
     assert 0 <= found["uptime_seconds"] < 60
 
 
-async def test_a_name_that_is_no_unicode_breaks_neither_status_nor_page(proxy: Proxy) -> None:
+async def test_the_status_says_what_failed_last(proxy: Proxy) -> None:
+    async with proxy.client.get("/status") as response:
+        (failure,) = orjson.loads(await response.read())["failures"]
+    assert (failure["class"], failure["last"]) == ("refused_offline", "2026-11-21T11:59:05.750Z")
+
+
+async def test_a_name_that_is_no_unicode_breaks_neither_status_nor_events(proxy: Proxy) -> None:
     proxy.state = replace(proxy.state, tenants=(tenant_view("caf\udce9"),))
     async with proxy.client.get("/status") as response:
-        found = orjson.loads(await response.read())
-    assert found["tenants"][0]["tenant"] == "caf?"
-    assert found["tenants"][0]["minute_limit"] == 60
-    async with proxy.client.get("/") as response:
-        assert "<td>caf?</td>" in await response.text()
+        assert orjson.loads(await response.read())["tenants"][0]["tenant"] == "caf?"
+    async with proxy.client.get("/events") as response:
+        assert (await event(response))["rows"][0]["view"]["tenant"] == "caf?"
+
+
+async def event(response: aiohttp.ClientResponse) -> dict[str, Any]:
+    """The data of the next event."""
+    text = await response.content.readuntil(b"\n\n")
+    value: dict[str, Any] = orjson.loads(text.removeprefix(b"data: "))
+    return value
 
 
 async def test_a_tenant_that_is_a_script_is_text_on_the_page(proxy: Proxy) -> None:
+    """It is no part of the page, which is the same for everybody; the page's script gets it as text."""
     proxy.state = replace(proxy.state, tenants=(tenant_view("<script>alert(1)</script>"),))
     async with proxy.client.get("/") as response:
-        assert response.content_type == "text/html"
-        text = await response.text()
-    assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;</td>" in text
-    assert "<script" not in text
+        assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+        assert await response.read() == PAGE
+    async with proxy.client.get("/events") as response:
+        assert (await event(response))["rows"][0]["view"]["tenant"] == "<script>alert(1)</script>"
 
 
-async def test_the_page_can_be_kept_still(proxy: Proxy) -> None:
-    async with proxy.client.get("/?refresh=off") as response:
-        assert 'http-equiv="refresh"' not in await response.text()
+async def test_the_page_is_told_what_it_shows(proxy: Proxy) -> None:
+    async with proxy.client.get("/events") as response:
+        assert response.content_type == "text/event-stream"
+        (row,) = (await event(response))["rows"]
+    assert (row["state"], row["hold"]["reason"], row["failures"][0]["count"]) == ("held", "offline", 3)
 
 
-async def test_the_policy_of_the_page_names_its_style_and_allows_nothing_else(proxy: Proxy) -> None:
-    async with proxy.client.get("/") as response:
-        policy = response.headers["Content-Security-Policy"]
-        text = await response.text()
-    style = text.split("<style>")[1].split("</style>")[0]
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'; ")
+async def test_more_watchers_than_there_is_room_for_are_refused_in_json(proxy: Proxy) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(WATCHERS_MAX):
+            assert (await stack.enter_async_context(proxy.client.get("/events"))).status == 200
+        async with proxy.client.get("/events") as response:
+            assert response.status == 503
+            assert "/status" in orjson.loads(await response.read())["detail"]
 
 
-@pytest.mark.parametrize("path", ["/", "/livez", "/readyz", "/metrics", "/status", "/nothing"])
+@pytest.mark.parametrize("path", ["/", "/events", "/livez", "/readyz", "/metrics", "/status", "/nothing"])
 async def test_no_answer_is_cached_or_guessed_at(path: str, proxy: Proxy) -> None:
     async with proxy.client.get(path) as response:
         assert response.headers["Cache-Control"] == "no-store"
@@ -180,13 +165,18 @@ async def test_an_unknown_path_is_404_in_json(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("POST", "/status", "GET,HEAD"), ("DELETE", "/", "GET,HEAD"), ("GET", "/holds/clear", "POST")],
+    [
+        ("POST", "/status", "GET,HEAD"),
+        ("DELETE", "/", "GET,HEAD"),
+        ("HEAD", "/events", "GET"),
+        ("GET", "/holds/clear", "POST"),
+    ],
 )
 async def test_a_wrong_method_is_405_in_json(method: str, path: str, allowed: str, proxy: Proxy) -> None:
     async with proxy.client.request(method, path) as response:
         assert response.status == 405
         assert response.headers["Allow"] == allowed
-        assert orjson.loads(await response.read())["status"] == 405
+        assert method == "HEAD" or orjson.loads(await response.read())["status"] == 405
 
 
 async def test_a_head_request_gets_no_body(proxy: Proxy) -> None:
@@ -196,8 +186,9 @@ async def test_a_head_request_gets_no_body(proxy: Proxy) -> None:
 
 async def test_without_a_token_in_the_settings_nothing_can_be_changed(tokenless: Proxy) -> None:
     for headers in (None, {"Authorization": "Bearer "}, {"Authorization": "Bearer"}, BEARER):
-        status, problem, _ = await tokenless.post({"scope": "app", "app": "app"}, headers)
-        assert status == 403
+        status, problem, response = await tokenless.post({"scope": "app", "app": "app"}, headers)
+        assert status == 401
+        assert response.headers["WWW-Authenticate"] == 'Bearer realm="xero-proxy admin"'
         assert "XERO_PROXY_ADMIN_TOKEN" in problem["detail"]
     assert tokenless.cleared == []
 

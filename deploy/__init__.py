@@ -1,0 +1,1 @@
+"""What a platform team ships the sidecar with; checked by `make test-deploy`."""

@@ -1,0 +1,261 @@
+"""The tables of the README and the reference, from the code: `python -m tests.reference` writes them anew.
+
+A table stands between `<!-- name -->` and `<!-- /name -->`. What can be asked of the code is asked: answers
+are made, metrics are counted and scraped, retries are decided.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from math import inf
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from config.apis import load_apis
+from config.responses import RESPONSES
+from config.settings import describe
+from proxy.app import REFUSED
+from proxy.body import BodyProblem
+from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, failed, refused
+from proxy.core.holds import FAILING
+from proxy.core.model import Execution, Limit, ResponseClass
+from proxy.core.retry import Again, Backoff, Budget, History, decide
+from proxy.core.strict import Refusal
+from proxy.gauges import EVERYBODY
+from proxy.job import Job
+from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
+from proxy.replies import GATEWAY_TIMEOUT, unkept
+from proxy.scheduler import Why
+from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
+from tests.test_telemetry import REQUEST_FIELDS, Operators, use_everything
+
+ROOT = Path(__file__).parents[1]
+FILES = (ROOT / "README.md", ROOT / "deploy/reference.md")
+BLOCK = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
+ASKED = Asked("0123456789abcdef")
+BAR = "\\|"
+
+WHEN = {
+    "refused_minute": "the organisation's calls of this minute are spent, the next free one comes too late",
+    "refused_day": "the organisation's calls of this day are spent",
+    "refused_concurrent": "the organisation's slots stayed taken until the request's deadline",
+    "refused_appminute": "the app's calls of this minute are spent, over all organisations",
+    "refused_offline": "the organisation is offline for longer than the request may wait",
+    "refused_maintenance": "the API is held for maintenance for longer than the request may wait",
+    "refused_unavailable": "the API is held as unavailable for longer than the request may wait",
+    "refused_failing": "the API is held because it kept failing, for longer than the request may wait",
+    "refused_deadline": "its time was up, and nothing that is known stood in the way",
+    "queue_full": "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting",
+    "draining": "the process is ending, and the request cannot be done in time",
+    "spool_full": "neither memory nor disk has room for the request's body",
+    "body_too_large": "the body exceeds `MAX_BODY_BYTES`",
+    "body_timeout": "the head took longer than 20 s, or no byte of the body came for 30 s",
+    "invalid_request": "no strict HTTP: malformed or badly framed (400), a target over 16 KiB (414), another "
+    "`Expect` (417), a head over its bounds (431), another version (505)",
+    "tenant_invalid": "`Xero-Tenant-Id` is repeated or not one name of at most 100 printable characters",
+    "method_not_allowed": "a method that Xero does not know; `Allow` lists the others",
+    "misdirected": "`Host` or the target names another host",
+    "internal": "a bug; the log line `crashed` says where",
+    "outcome_unknown": "nobody knows whether a write was executed: it is not sent again; 504 after a timeout",
+    "connect_failed": "no connection to Xero came about",
+    "dns_failed": "Xero's name could not be resolved",
+    "tls_failed": "the TLS handshake failed: certificate, protocol, or no TLS at all",
+    "upstream_reset": "the connection broke before the head of the answer",
+    "upstream_truncated": "the answer broke off; nothing of it was passed on",
+    "upstream_garbage": "the answer was no HTTP",
+    "upstream_timeout": "`UPSTREAM_TIMEOUT_SECONDS` passed, or no byte of the body came for a minute",
+    CALLER_LEFT: "nobody was left to be answered; in the log and the metrics alone",
+}
+"""When the proxy answers with a class, for people."""
+
+
+def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    lines += [f"| {' | '.join(str(cell).replace('|', BAR) for cell in row)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def code(values: Iterable[object]) -> str:
+    return ", ".join(f"`{value}`" for value in values)
+
+
+def document() -> dict[str, Any]:
+    return tomllib.loads(RESPONSES.read_text("utf-8"))
+
+
+def settings() -> str:
+    rows = []
+    for doc in describe():
+        unit = f" ({doc.unit})" if doc.unit else ""
+        secret = "; a secret, so `_FILE` works too" if doc.secret else ""
+        rows.append((f"`{doc.name}`", f"`{doc.default}`" if doc.default else "", doc.meaning + unit + secret))
+    return table(("variable", "default", "meaning"), rows)
+
+
+def own_answers() -> dict[str, list[Answer]]:
+    """Every answer of the proxy's own, as it is made, by its class; those of one class differ in status."""
+    job = cast("Job", SimpleNamespace(asked=ASKED))
+    made = [refused("", each, 1.0, "then", ASKED) for each in (*Limit, *TEXTS, FAILING, "")]
+    made += [refused(why, "", 1.0, "then", ASKED) for why in (Why.QUEUE_FULL, Why.DRAINING)]
+    made += [each for problem in BodyProblem if (each := unkept(job, problem)) is not None]
+    made += [failed(REFUSED.get(each, "invalid_request"), "", ASKED, status=each.status) for each in Refusal]
+    made += [failed(each, "", ASKED) for each in STATUSES]
+    made.append(failed("outcome_unknown", "", ASKED, status=GATEWAY_TIMEOUT))
+    found: dict[str, list[Answer]] = {}
+    for answer in made:
+        same = found.setdefault(answer.name, [])
+        if answer.status not in {each.status for each in same}:
+            same.append(answer)
+    return found
+
+
+def answers() -> str:
+    failures = {row["class"] for row in document()["row"] if row.get("failure")}
+    made = own_answers()
+    rows: list[tuple[object, ...]] = []
+    for name, when in WHEN.items():
+        same = made.get(name)
+        if same is None:
+            rows.append((f"`{name}`", CALLER_LEFT_STATUS, "none", "", "", when))
+            continue
+        headers = {key.lower(): value.decode() for key, value in same[0].headers}
+        body = f"text `{same[0].body.decode()}`" if same[0].body in TEXTS.values() else "JSON"
+        if problem := headers.get(b"x-rate-limit-problem"):
+            body += f", `X-Rate-Limit-Problem: {problem}`"
+        statuses = ", ".join(map(str, sorted(answer.status for answer in same)))
+        error = "what failed" if name in failures else f"`{same[0].error}`"
+        wait = "yes" if b"retry-after" in headers else "no"
+        rows.append((f"`{name}`", statuses, body, error, wait, when))
+    return table(("class", "status", "body", "`error=`", "`Retry-After`", "when"), rows)
+
+
+def responses() -> str:
+    rows = []
+    for row in document()["row"]:
+        if "made" in row:
+            continue
+        status = row.get("status", "no answer")
+        statuses = ", ".join(map(str, status)) if isinstance(status, list) else status
+        source = row["source"]
+        sources = ", ".join(source) if isinstance(source, list) else source
+        rows.append((f"`{row['class']}`", statuses, _conditions(row), row["execution"], _hold(row), sources))
+    heads = ("class", "status", "if", "executed", "holds", "source")
+    return table(heads, rows)
+
+
+def _conditions(row: dict[str, Any]) -> str:
+    found = [f"`{name}: {pattern}`" for name, pattern in row.get("header", {}).items()]
+    if "api" in row:
+        found.append(f"API `{row['api']}`")
+    if body := row.get("body"):
+        found.append(" or ".join(f"`{text}`" for text in (body if isinstance(body, list) else [body])))
+    return "; ".join(found)
+
+
+def _hold(row: dict[str, Any]) -> str:
+    if "hold" not in row:
+        return "counts towards `failing`" if row.get("breaks") else ""
+    hold = row["hold"]
+    whom = {"tenant": "organisation", "app": "app", "api": "API"}[hold["scope"]]
+    named = {
+        "retry_after": "for `Retry-After`, where there is one",
+        "offline": "for `OFFLINE_BACKOFF_SECONDS`",
+        "backoff": "with backoff",
+    }
+    seconds = hold["seconds"]
+    return f"{whom}, `{hold['reason']}`, {named.get(seconds, f'for {seconds} s')}"
+
+
+def sources() -> str:
+    return table(("source", "is"), document()["sources"].items())
+
+
+def retries() -> str:
+    """What `decide` says of a first attempt that ended in each way."""
+    requests = {
+        "GET, HEAD, OPTIONS, DELETE": ("GET", False),
+        "POST, PUT, PATCH with a key first used less than 5 minutes ago": ("POST", True),
+        "POST, PUT, PATCH without a key, or with an older one": ("POST", False),
+    }
+    rows = []
+    for name, (method, keyed) in requests.items():
+        cells = [name]
+        for execution in Execution:
+            history = History(method, keyed, key_used_at=0.0 if keyed else None)
+            row = ResponseClass("any", execution)
+            history.record(row)
+            decision = decide(history, row, None, inf, 0.0, 0.0, Backoff(), Budget(1.0))
+            cells.append("yes" if isinstance(decision, Again) else "no")
+        rows.append(cells)
+    return table(("", *(f"`{execution}`" for execution in Execution)), rows)
+
+
+def metrics() -> str:
+    rows = []
+    with closing(Operators()) as operators:
+        use_everything(operators)
+        for family in operators.registry.collect():
+            if not family.name.startswith("xero_proxy_"):
+                continue
+            name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+            labels = {label: None for sample in family.samples for label in sample.labels if label != "le"}
+            rows.append((f"`{name}`", family.type, code(labels), family.documentation.rstrip(".")))
+    return table(("metric", "type", "labels", "is"), rows)
+
+
+def labels() -> str:
+    tenants = f"by `TENANT_LABEL`, at most {TENANTS_MAX} values, then `{OTHER}`; "
+    tenants += f"`{EVERYBODY}` for what concerns an app or an API"
+    held = {row["hold"]["reason"] for row in document()["row"] if "hold" in row} | {FAILING}
+    rows = (
+        ("`api`", code(sorted({family.name for family in load_apis().values()} | {OTHER}))),
+        ("`class`", "a class of the tables above"),
+        ("`limit` of `limit_remaining`", code((Limit.MINUTE, Limit.DAY, Limit.APP_MINUTE))),
+        ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, "backoff", "none"}))),
+        ("`method`", code(sorted(METHODS | {OTHER}))),
+        ("`reason` of `hold_seconds`, `holds_total`", code(sorted(held))),
+        ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
+        ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
+        ("`stage`", code(sorted(said_to("left_at") | {"response"}))),
+        ("`status`", f"`100` to `599`, `{OTHER}`"),
+        ("`tenant`", tenants),
+    )
+    return table(("label", "values"), rows)
+
+
+def said_to(function: str) -> set[str]:
+    """The texts that calls of `function` anywhere in the proxy have as their first argument."""
+    found = set()
+    for path in (ROOT / "proxy").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id=name) | ast.Attribute(attr=name),
+                    args=[ast.Constant(value=str(text)), *_],
+                ) if name == function:
+                    found.add(text)
+    return found
+
+
+def line() -> str:
+    return code(REQUEST_FIELDS) + "\n"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    each.__name__: each for each in (settings, answers, responses, sources, retries, metrics, labels, line)
+}
+
+
+def renewed(text: str) -> str:
+    """`text` with every table as the code has it. Raises KeyError for one that there is not."""
+    return BLOCK.sub(lambda block: f"<!-- {block[1]} -->\n{TABLES[block[1]]()}<!-- /{block[1]} -->\n", text)
+
+
+if __name__ == "__main__":
+    for file in FILES:
+        file.write_text(renewed(file.read_text("utf-8")), "utf-8")

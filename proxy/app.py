@@ -28,6 +28,7 @@ from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
 from proxy.gauges import Gauges
+from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
 from proxy.pipeline import Pipeline, Policy
 from proxy.scheduler import Scheduler, Waiting
@@ -206,6 +207,7 @@ def _pipeline(
 
 async def run_until_stopped(settings: Settings) -> int:
     """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not listen."""
+    raise_limit()
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
     take_library_logs(log, settings.log_level)

@@ -9,6 +9,7 @@ be opened any more, and then log a thousand errors a second.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 from collections.abc import Callable
@@ -22,6 +23,14 @@ BURST = 64
 """Connections accepted in one turn of the event loop."""
 PAUSE = 0.05
 """Seconds until it is tried again where there was no room."""
+
+
+def raise_limit() -> None:
+    """Let the process open as many files as it may: the lower, soft limit is meant for programs of old."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # macOS names a hard limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def room_for_callers() -> int:

@@ -8,7 +8,7 @@ import resource
 import pytest
 
 from proxy.clock import Clock
-from proxy.listener import Listener, room_for_callers
+from proxy.listener import Listener, raise_limit, room_for_callers
 
 
 @pytest.mark.parametrize(("limit", "room"), [(64, 21), (256, 85), (1024, 824), (20_000, 19_800)])
@@ -51,3 +51,14 @@ async def test_an_address_that_cannot_be_had_is_named() -> None:
     with pytest.raises(OSError, match=str(port)):
         await other.start("127.0.0.1", port)
     one.close()
+
+
+@pytest.mark.parametrize(("limits", "raised"), [((1024, 4096), [(4096, 4096)]), ((4096, 4096), [])])
+def test_as_many_descriptors_are_taken_as_are_allowed(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: list[tuple[int, int]]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: seen.append(wanted))
+    raise_limit()
+    assert seen == raised

@@ -2,8 +2,7 @@
 
 Status first, then headers, then the first bytes of the body as they are on the wire. Nothing is decoded:
 Xero answers in JSON, XML, HTML, form encoding and plain text, with whatever Content-Type, so a body is
-only searched for words. A compressed body is never inflated; its conditions just do not fit and the status
-decides.
+only searched for words. Of a compressed one the same few bytes are inflated and no more.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
 from proxy.gauges import Gauges
+from proxy.lag import Lag
 from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
 from proxy.pipeline import Pipeline, Policy
@@ -91,6 +92,7 @@ class Sidecar:
             version=__version__,
             token=settings.admin_token,
         )
+        self._lag = Lag(clock, self.telemetry.loop_lag)
         self._admin_runner: AppRunner | None = None
         self.port = self.admin_port = 0
 
@@ -100,6 +102,7 @@ class Sidecar:
         self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
         self.admin_port = self._admin_runner.addresses[0][1]
         self.port = await self._downstream.start(callers.host, callers.port, XERO_HOSTS)
+        self._lag.start()
         self._ready = True
         self._log.info(
             "listening",
@@ -124,6 +127,7 @@ class Sidecar:
             await self._finished(ANSWER_SECONDS)
         await self._downstream.close()
         self.scheduler.close()
+        self._lag.stop()
         if self._admin_runner is not None:
             await self._admin_runner.cleanup()
         self._log.info("stopped", drained=drained)

@@ -39,6 +39,7 @@ FIRST_FAILURE = 400
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 QUEUE_BUCKETS = (0.001, 0.01, 0.05, 0.25, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 REQUEST_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 330, 660)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 UPSTREAM_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60, 120, 330)
 
 
@@ -151,6 +152,13 @@ class Telemetry:
         self._queue = self._histogram(
             "queue_wait", "Waiting, by the limit or hold that blocked longest", QUEUE_BUCKETS, "limit"
         )
+
+        self.loop_lag = Histogram(
+            "xero_proxy_event_loop_lag_seconds",
+            "How late the event loop was.",
+            registry=registry,
+            buckets=LAG_BUCKETS,
+        ).observe
 
     def request(self, record: Record, seconds: float) -> None:
         """Count a request that has ended, `seconds` after it arrived, and write its line."""

@@ -37,6 +37,7 @@ CONTRACT = {
     "response_bytes_total": ("counter", {"tenant", "api"}),
     "build_info": ("gauge", {"version", "python"}),
     "log_dropped_total": ("counter", set()),
+    "event_loop_lag_seconds": ("histogram", set()),
 }
 REQUEST_FIELDS = """
     time level event request_id app tenant api method route status class attempts seconds queue_seconds

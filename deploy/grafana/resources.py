@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deploy.grafana.panels import HALF, Panel, Query, bars, lines
-from deploy.grafana.queries import API, OURS, TENANT, rate
+from deploy.grafana.queries import API, OURS, TENANT, percentile, rate
 
 
 def what_it_costs() -> Sequence[Panel]:
@@ -58,10 +58,10 @@ def the_process() -> Sequence[Panel]:
             width=6,
         ),
         lines(
-            "Time to answer a scrape",
-            "A busy event loop answers late, callers as well as Prometheus.",
+            "Event loop lag",
+            "95th percentile: so late is everything that a sidecar does.",
             "s",
-            Query(f"scrape_duration_seconds {OURS}", "{{instance}}"),
+            Query(percentile("xero_proxy_event_loop_lag_seconds", by="instance"), "{{instance}}"),
             width=6,
         ),
         lines(

@@ -18,7 +18,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | classify | `core.classify` over `config/responses.toml` |
 | decide | `core.retry`, `core.idempotency` |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
-| record | `telemetry` with `last_failures`, `gauges`, `lag`; `log` over `line_writer` |
+| record | `telemetry` with `last_failures`, `gauges`, `log` over `line_writer` |
 | | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one

@@ -28,7 +28,6 @@ from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
 from proxy.gauges import Gauges
-from proxy.lag import Lag
 from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
 from proxy.pipeline import Pipeline, Policy
@@ -80,7 +79,13 @@ class Sidecar:
             spool_dir=settings.spool_dir or None,
         )
         self._pipeline = _pipeline(settings, clock, random, self.telemetry, self.scheduler, self._upstream)
-        self._downstream = Downstream(self._pipeline.handle, self._refuse, clock=clock, crashed=self._crashed)
+        self._downstream = Downstream(
+            self._pipeline.handle,
+            self._refuse,
+            clock=clock,
+            crashed=self._crashed,
+            late=self.telemetry.loop_lag,
+        )
         self._admin = Admin(
             registry=registry,
             snapshot=self.scheduler.snapshot,
@@ -92,7 +97,6 @@ class Sidecar:
             version=__version__,
             token=settings.admin_token,
         )
-        self._lag = Lag(clock, self.telemetry.loop_lag)
         self._admin_runner: AppRunner | None = None
         self.port = self.admin_port = 0
 
@@ -102,7 +106,6 @@ class Sidecar:
         self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
         self.admin_port = self._admin_runner.addresses[0][1]
         self.port = await self._downstream.start(callers.host, callers.port, XERO_HOSTS)
-        self._lag.start()
         self._ready = True
         self._log.info(
             "listening",
@@ -127,7 +130,6 @@ class Sidecar:
             await self._finished(ANSWER_SECONDS)
         await self._downstream.close()
         self.scheduler.close()
-        self._lag.stop()
         if self._admin_runner is not None:
             await self._admin_runner.cleanup()
         self._log.info("stopped", drained=drained)

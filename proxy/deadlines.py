@@ -7,6 +7,7 @@ seconds late, never early.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.clock import Clock, Timer
@@ -24,11 +25,17 @@ class Timed(Protocol):
 
 
 class Deadlines:
-    """Watches connections; the timer runs only while there are any."""
+    """Watches connections; the timer runs only while there are any. `late` is told each time how many seconds
+    after its time the timer was called: so late is the event loop for everybody.
+    """
 
-    def __init__(self, clock: Clock, tick: float = TICK) -> None:
+    def __init__(
+        self, clock: Clock, tick: float = TICK, late: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
         self._clock = clock
         self._tick = tick
+        self._late = late
+        self._due = 0.0
         self._watched: set[Timed] = set()
         self._timer: Timer | None = None
 
@@ -36,7 +43,7 @@ class Deadlines:
         """Call `timed.expire` once its `deadline` has passed, until it is forgotten."""
         self._watched.add(timed)
         if self._timer is None:
-            self._timer = self._clock.call_at(self._clock.now() + self._tick, self._look)
+            self._wait(self._clock.now())
 
     def forget(self, timed: Timed) -> None:
         """Stop watching."""
@@ -45,7 +52,12 @@ class Deadlines:
     def _look(self) -> None:
         self._timer = None
         now = self._clock.now()
+        self._late(max(0.0, now - self._due))
         for timed in [timed for timed in self._watched if timed.deadline <= now]:
             timed.expire(now)
         if self._watched:
-            self._timer = self._clock.call_at(now + self._tick, self._look)
+            self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        self._due = now + self._tick
+        self._timer = self._clock.call_at(self._due, self._look)

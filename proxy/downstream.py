@@ -24,7 +24,8 @@ class Downstream:
 
     `head_timeout` bounds a head from its first byte on, `idle_timeout` a connection without a request,
     `body_timeout` the wait for each piece of a request body, `write_timeout` a caller that does not read.
-    `crashed` is told where the handler failed: type and place of the exception, nothing else of it.
+    `crashed` is told where the handler failed: type and place of the exception, nothing else of it; `late`
+    how many seconds late the event loop is, now and then while callers are connected.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Downstream:
         *,
         clock: Clock,
         crashed: Callable[[str], None],
+        late: Callable[[float], None] = lambda _seconds: None,
         idle_timeout: float = 75.0,
         head_timeout: float = 20.0,
         body_timeout: float = 30.0,
@@ -44,7 +46,7 @@ class Downstream:
             refuse=refuse,
             crashed=lambda error: crashed(_place(error)),
             clock=clock,
-            deadlines=Deadlines(clock),
+            deadlines=Deadlines(clock, late=late),
             idle_timeout=idle_timeout,
             head_timeout=head_timeout,
             body_timeout=body_timeout,

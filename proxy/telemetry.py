@@ -155,7 +155,7 @@ class Telemetry:
 
         self.loop_lag = Histogram(
             "xero_proxy_event_loop_lag_seconds",
-            "How late the event loop was.",
+            "How late the event loop was while callers were connected.",
             registry=registry,
             buckets=LAG_BUCKETS,
         ).observe

@@ -134,7 +134,7 @@ class Proxied:
 @contextlib.asynccontextmanager
 async def downstream(handle: Handler, **timeouts: float) -> AsyncIterator[Proxied]:
     crashes: list[str] = []
-    server = Downstream(handle, refusal, clock=Clock(), crashed=crashes.append, **timeouts)
+    server = Downstream(handle, refusal, clock=Clock(), crashed=crashes.append, **timeouts)  # type: ignore[arg-type]  # they are timeouts alone
     port = await server.start("127.0.0.1", 0)
     try:
         yield Proxied(port, server, crashes)

@@ -44,9 +44,9 @@ class Floor:
     def asks(self, ticket: Ticket) -> bool:
         return self.place(ticket).asking is ticket
 
-    def grant(self, ticket: Ticket, *probes: HoldKey) -> None:
+    def grant(self, ticket: Ticket, *probes: HoldKey, following: Denial | None = None) -> None:
         assert self.asks(ticket)
-        self.turns.granted(self.place(ticket), ticket, Permit(1, ticket.ask, (), 0.0, probes))
+        self.turns.granted(self.place(ticket), ticket, Permit(1, ticket.ask, (), 0.0, probes, following))
 
     def deny(
         self, ticket: Ticket, limit: str, until: float | None = None, hold: HoldKey | None = None

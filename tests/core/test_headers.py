@@ -144,3 +144,10 @@ def test_filtering_twice_changes_nothing_more_but_via(fields: list[tuple[bytes, 
     assert end_to_end_response(Fields(end_to_end_response(Fields(tuple(fields))))) == end_to_end_response(
         Fields(tuple(fields))
     )
+
+
+def test_what_connection_names_beside_the_usual_is_removed_too() -> None:
+    headers = ((b"Connection", b"close"), (b"connection", b"x-hop"), (b"X-Hop", b"1"), (b"A", b"b"))
+    assert end_to_end_request(Fields(headers)) == ((b"A", b"b"), VIA)
+    usual = ((b"Connection", b"Keep-Alive"), (b"A", b"b"))
+    assert end_to_end_response(Fields(usual)) == ((b"A", b"b"),)

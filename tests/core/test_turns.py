@@ -208,3 +208,23 @@ def test_a_line_that_leaves_while_it_stands_in_the_ring_is_forgotten(floor: Floo
     floor.deny(waits, Limit.APP_MINUTE, 60.0)
     floor.leave(waits)
     assert floor.is_empty()
+
+
+def test_the_way_is_clear_where_nobody_stands_asks_or_waits_for_the_app(floor: Floor) -> None:
+    assert floor.turns.clear(A)
+    first = floor.join(A)
+    assert not floor.turns.clear(A)
+    assert floor.turns.clear(B)
+    floor.grant(first)
+    assert floor.turns.clear(A)
+    floor.deny(floor.join(B), Limit.APP_MINUTE, 60.0)
+    assert not floor.turns.clear(A)
+    assert floor.turns.clear(Ask("other", "a", "x"))
+
+
+def test_a_line_that_is_known_to_be_full_waits_without_asking(floor: Floor) -> None:
+    first, second = floor.join(A), floor.join(A)
+    floor.grant(first, following=Denial(Limit.MINUTE, 60.0))
+    assert not floor.asks(second)
+    assert floor.place(second).blocked_by == Limit.MINUTE
+    assert [when for when, _ in floor.alarms] == [60.0]

@@ -133,7 +133,9 @@ async def ask(address: str, path: str, order: object = None, method: str = "") -
     method = method or ("GET" if order is None else "POST")
     fields = f"Host: {host}:{port}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
     head = f"{method} {path} HTTP/1.1\r\n{fields}"
-    writer.write(head.encode() + body)
-    answer = await reader.read()
-    writer.close()
+    try:
+        writer.write(head.encode() + body)
+        answer = await reader.read()
+    finally:
+        writer.close()
     return json.loads(answer.partition(b"\r\n\r\n")[2])

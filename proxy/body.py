@@ -159,7 +159,8 @@ class _Receipt:
     async def body(self, directory: str | None) -> Body:
         if self.file is None:
             held, self._held = self._held, bytearray()
-            return Body(self._store, self.size, held, None)
+            # A bytearray has an eighth of its size to spare, which many small bodies would add up.
+            return Body(self._store, self.size, bytes(held) if self.size <= PIECE else held, None)
         await self.spill(directory)
         return Body(self._store, self.size, None, self.file)
 

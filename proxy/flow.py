@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import cast
 
 HIGH_WATER = 64 * 1024
-LOW_WATER = 16 * 1024
 _ARRIVING = memoryview(bytearray(256 * 1024))
 """Where what arrives is put first, for all connections: it is taken before anything else can arrive."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)

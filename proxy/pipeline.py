@@ -157,7 +157,7 @@ class Pipeline:
     async def _attempts(self, job: Job) -> Passed | Answer | None:
         """[ acquire → send → classify → settle → decide ]*."""
         self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
-        while True:
+        while not job.gone():
             permit = None
             if job.route.limited:
                 granted = self._scheduler.take(job.ticket) or await self._acquire(job)
@@ -172,11 +172,10 @@ class Pipeline:
                 outcome.close()
             self._telemetry.retry(row.name)
             await self._pause(job, decision)
-            if job.gone():
-                job.left_at("queue")
-                return None
-            if decision.at >= self._drain_until:
+            if decision.at >= self._drain_until and not job.gone():
                 return self._refuse(job, Refusal(Why.DRAINING, "", decision.at))
+        job.left_at("queue")
+        return None
 
     async def _acquire(self, job: Job) -> Permit | Answer | None:
         """A permit, or the answer where there will be none in time; None when the caller has gone."""

@@ -33,7 +33,6 @@ END_OF_HEAD = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _FOLD = re.compile(rb"\n[ \t]")
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
-_FORWARDED = frozenset(method.encode() for method in METHODS)
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 
 
@@ -85,11 +84,11 @@ class Heads:
         if not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
             kind = Refusal.VERSION if re.search(rb" HTTP/[0-9]\.[0-9]$", line) else Refusal.MALFORMED
             return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
-        method = line.partition(b" ")[0]
-        if method not in _FORWARDED and _METHOD.fullmatch(method):
-            return Problem(Refusal.METHOD, "This method is not forwarded.")
         message = self._parse(head) if line.count(b" ") == 2 else None
         if message is None:
+            method = line.partition(b" ")[0]
+            if _METHOD.fullmatch(method) and method.decode() not in METHODS:
+                return Problem(Refusal.METHOD, "This method is not forwarded.")
             return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
         return RequestHead(
             message.method,

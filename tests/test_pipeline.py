@@ -125,6 +125,17 @@ async def test_a_caller_that_leaves_in_line_sends_and_spends_nothing(stage: Stag
 
 
 @staged()
+async def test_a_caller_that_has_left_before_anything_was_sent_sends_and_spends_nothing(stage: Stage) -> None:
+    for target in (b"/api.xro/2.0/Contacts", b"/connect/token"):
+        call = stage.call()
+        call.target = target
+        call.leave()
+        await stage.proxy.handle(call)
+        assert (call.answers, stage.xero.sent) == ([], [])
+    assert stage.proxy.count("client_disconnects", stage="queue") == 2
+
+
+@staged()
 async def test_a_caller_that_leaves_in_its_upload_sends_nothing(stage: Stage) -> None:
     call = stage.call("PUT", upload=5.0)
     stage.clock.call_at(stage.clock.now() + 1.0, call.leave)

@@ -84,7 +84,7 @@ def held(
 
 
 def until(crowd: Crowd, key: HoldKey) -> float:
-    hold = crowd.world.memory._limits.holds.get(key)
+    hold = crowd.world.memory._limits.holds.active.get(key)
     assert hold is not None
     return hold.until - crowd.world.start
 

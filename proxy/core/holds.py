@@ -88,10 +88,6 @@ class Holds:
                 worst = (key, hold)
         return worst
 
-    def get(self, key: HoldKey) -> Hold | None:
-        """The hold on exactly `key`."""
-        return self.active.get(key)
-
     def probe(self, keys: tuple[HoldKey, ...], permit: int) -> tuple[HoldKey, ...]:
         """Make permit number `permit` the probe of every hold among `keys`; returns which those are."""
         probed = tuple(key for key in keys if key in self.active)

@@ -63,6 +63,6 @@ class Story:
         return self.holds.settle(keys, permit, sent_at, response, retry_after, now, random)
 
     def until(self, key: HoldKey) -> float:
-        hold = self.holds.get(key)
+        hold = self.holds.active.get(key)
         assert hold is not None
         return hold.until

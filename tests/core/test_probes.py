@@ -127,7 +127,7 @@ def test_an_echo_neither_shortens_a_hold_nor_counts_as_another_failure(story: St
         assert story.answer(MAINTENANCE, 0.0, sent_at=-0.5, random=0.4) == []
         assert story.answer(MAINTENANCE, 0.0, sent_at=0.0, random=0.4) == []
     assert story.until(API) == 0.375
-    hold = story.holds.get(API)
+    hold = story.holds.active.get(API)
     assert hold is not None
     assert hold.failures == 0
 
@@ -180,12 +180,12 @@ def test_whatever_is_answered_no_hold_has_two_probes_and_none_is_for_ever(
     flying: dict[int, float] = {}
     for response, lands, pause in moves:
         now += pause
-        held = {key for key in KEYS if story.holds.get(key)}
+        held = {key for key in KEYS if story.holds.active.get(key)}
         permit = story.send(now)
         if permit is not None:
             flying[permit] = now
             for key in KEYS:
-                hold = story.holds.get(key)
+                hold = story.holds.active.get(key)
                 assert hold is None or hold.probing == permit
                 assert hold is None or key in held
         if flying and lands:
@@ -199,7 +199,7 @@ def test_whatever_is_answered_no_hold_has_two_probes_and_none_is_for_ever(
                 random=random.random(),
             )
         for key in KEYS:
-            hold = story.holds.get(key)
+            hold = story.holds.active.get(key)
             if hold is not None:
                 assert hold.until <= now + LONGEST_HOLD_SECONDS + RESET_MARGIN_SECONDS
                 assert hold.probing is None or hold.probing in flying

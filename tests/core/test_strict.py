@@ -36,7 +36,9 @@ def test_an_expectation_of_http_1_0_is_ignored() -> None:
     assert check(b"/", (b"Expect", b"100-continue"), http10=True) == Accepted(b"/", None, False, False)
 
 
-@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "PURGE", "SOURCE", "PRI", "get"])
+@pytest.mark.parametrize(
+    "method", ["CONNECT", "TRACE", "PURGE", "SOURCE", "PRI", "PROPFIND", "M-SEARCH", "get"]
+)
 def test_only_methods_that_xero_knows_are_forwarded(method: str) -> None:
     assert kind(check(method=method)) is Refusal.METHOD
 

@@ -32,6 +32,7 @@ from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
 from proxy.pipeline import Pipeline, Policy
 from proxy.scheduler import Scheduler, Waiting
+from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
@@ -68,7 +69,8 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        self.scheduler = _scheduler(settings, clock, random, self.telemetry)
+        self._store = _store(settings, clock, random)
+        self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
             settings.upstream,
@@ -101,7 +103,8 @@ class Sidecar:
         self.port = self.admin_port = 0
 
     async def start(self) -> None:
-        """Listen on both ports. Raises OSError naming the address that cannot be had."""
+        """Listen on both ports. Raises OSError naming the address or file that cannot be had."""
+        await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
         self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
         self.admin_port = self._admin_runner.addresses[0][1]
@@ -130,6 +133,7 @@ class Sidecar:
             await self._finished(ANSWER_SECONDS)
         await self._downstream.close()
         self.scheduler.close()
+        await self._store.close()
         if self._admin_runner is not None:
             await self._admin_runner.cleanup()
         self._log.info("stopped", drained=drained)
@@ -158,7 +162,7 @@ class Sidecar:
         self._log.error("crashed", place=place)
 
 
-def _scheduler(settings: Settings, clock: Clock, random: Random, telemetry: Telemetry) -> Scheduler:
+def _store(settings: Settings, clock: Clock, random: Random) -> Store:
     caps = Caps(
         minute=settings.tenant_minute_limit,
         minute_seconds=settings.minute_window_seconds,
@@ -171,8 +175,12 @@ def _scheduler(settings: Settings, clock: Clock, random: Random, telemetry: Tele
         backoff=settings.retry_backoff_seconds,
         backoff_max=settings.retry_backoff_max_seconds,
     )
+    return MemoryStore(caps, times, clock, random)
+
+
+def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Telemetry) -> Scheduler:
     return Scheduler(
-        MemoryStore(caps, times, clock, random),
+        store,
         clock,
         Waiting(settings.queue_limit, settings.queue_limit_total),
         observe=telemetry.hold_changed,

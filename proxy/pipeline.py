@@ -24,12 +24,13 @@ from proxy.core.classify import ResponseTable
 from proxy.core.limits import Permit
 from proxy.core.marks import Course, marks
 from proxy.core.model import Execution, Failure, ResponseClass
+from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
 from proxy.core.route import AppIds, Families, Prefixes, route
 from proxy.job import Job
 from proxy.replies import Passed, give_up, pass_on, refuse, unkept
 from proxy.response import Response
-from proxy.scheduler import Refusal, Scheduler, Why
+from proxy.scheduler import Scheduler
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
 

@@ -11,9 +11,9 @@ from proxy.core.answers import Answer, Asked, failed, refused
 from proxy.core.headers import end_to_end_response
 from proxy.core.marks import without
 from proxy.core.model import Execution, Failure, Headers, ResponseClass
+from proxy.core.refusal import Refusal, Why
 from proxy.job import Job
 from proxy.response import Response
-from proxy.scheduler import Refusal, Why
 
 TOO_MANY_REQUESTS = 429
 SERVICE_UNAVAILABLE = 503

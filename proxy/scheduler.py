@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from proxy.alarms import Alarms
 from proxy.clock import Clock
@@ -20,32 +19,11 @@ from proxy.core.limits import Ask, Denial, Forecast, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, HoldKey, ResponseClass, Snapshot, TenantView
 from proxy.core.place import Due, Place
+from proxy.core.refusal import Refusal, Why
 from proxy.core.turns import Turns
 from proxy.stores import Store
 
 NEVER_SENT = Settlement(ResponseClass("caller_left", Execution.NEVER_SENT), sent=False, head_at=0.0)
-
-
-class Why(StrEnum):
-    """Why a request was refused."""
-
-    HOPELESS = "hopeless"
-    """Its earliest possible time is past its deadline."""
-    DEADLINE = "deadline"
-    """It waited until its deadline."""
-    QUEUE_FULL = "queue_full"
-    DRAINING = "draining"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """No permit. `limit` is what stands in the way (a `Limit`, a hold's reason, or empty), `at` the
-    earliest time at which the request could have run.
-    """
-
-    why: Why
-    limit: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +136,17 @@ class Scheduler:
         if change is None:
             return False
         self._observe(change, 0.0)
-        self._turns.cleared(change)
+        self._turns.hold_changed(change)
         return True
+
+    def released(self, app: str, tenant: str | None) -> None:
+        """Another process made room for calls of one organisation, or (None) of one app."""
+        self._turns.settled(Ask(app, tenant, ""), ())
+
+    def hold_changed(self, change: HoldChange) -> None:
+        """Another process's attempt changed a hold, which is logged and counted there."""
+        self._refuse_hopeless(change)
+        self._turns.hold_changed(change)
 
     def drain(self, until: float) -> None:
         """Let nobody wait beyond `until`; whoever cannot make it is refused now."""
@@ -179,6 +166,7 @@ class Scheduler:
         """Everything that operators may see."""
         tenants, apps, holds = self._store.view()
         return Snapshot(
+            store=self._store.health(),
             tenants=tuple(self._with_line(view) for view in tenants),
             apps=tuple(apps),
             holds=holds,

@@ -43,6 +43,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "ready": status.ready,
         "draining": snapshot.draining,
         "waiting": snapshot.waiting,
+        "store": snapshot.store,
         "holds": [hold_json(hold, status.wall) for hold in snapshot.holds],
         "apps": snapshot.apps,
         "tenants": snapshot.tenants,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.scheduler import Refusal, Waiting
+from proxy.core.refusal import Refusal
+from proxy.scheduler import Waiting
 from tests.scheduling import Caller, Course, Try, World
 from tests.strict_xero import Limits
 from tests.watched import WatchedLoop, run_watched

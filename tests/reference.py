@@ -24,13 +24,13 @@ from proxy.body import BodyProblem
 from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, failed, refused
 from proxy.core.holds import FAILING
 from proxy.core.model import Execution, Limit, ResponseClass
+from proxy.core.refusal import Why
 from proxy.core.retry import Again, Backoff, Budget, History, decide
 from proxy.core.strict import Refusal
 from proxy.gauges import EVERYBODY
 from proxy.job import Job
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
 from proxy.replies import GATEWAY_TIMEOUT, unkept
-from proxy.scheduler import Why
 from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
 from tests.test_telemetry import REQUEST_FIELDS, Operators, use_everything
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
 
 from proxy.clock import Clock
 from proxy.core.holds import HoldChange, HoldTimes, keys_of
-from proxy.core.limits import Ask, Caps, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits import Ask, Caps, Permit, Settlement
 from proxy.core.lines import Ticket
-from proxy.core.model import AppView, Execution, HoldKey, HoldView, Remaining, ResponseClass, TenantView
-from proxy.scheduler import Refusal, Scheduler, Waiting
+from proxy.core.model import (
+    Execution,
+    Remaining,
+    ResponseClass,
+)
+from proxy.core.refusal import Refusal
+from proxy.scheduler import Scheduler, Waiting
 from proxy.stores.memory import MemoryStore
+from tests.slow_store import SlowStore
 from tests.strict_xero import LOST, OK, SECONDS, TENANT, TOO_MANY, Limits, Xero
 from tests.watched import DUST, WatchedLoop
 
@@ -53,50 +59,6 @@ class Caller:
     leaves: float | None = None
     tries: tuple[Try, ...] = ()
     backoff: float = 0.0
-
-
-class SlowStore:
-    """A store that answers over a network: every call suspends, before and after it has its effect."""
-
-    def __init__(self, inner: MemoryStore, clock: Clock, random: Random, longest: float) -> None:
-        self._inner = inner
-        self._clock = clock
-        self._random = random
-        self.longest = longest
-        self.busy = 0
-
-    async def acquire(self, ask: Ask) -> Permit | Denial:
-        return await self._slowly(lambda: self._inner.acquire(ask))
-
-    @staticmethod
-    def acquire_now(_ask: Ask) -> None:
-        """Never without a wait."""
-
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        return await self._slowly(lambda: self._inner.settle(permit, settlement))
-
-    async def clear(self, key: HoldKey) -> HoldChange | None:
-        return await self._slowly(lambda: self._inner.clear(key))
-
-    def forecast(self, ask: Ask, ahead: int) -> Forecast:
-        return self._inner.forecast(ask, ahead)
-
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
-        return self._inner.view()
-
-    async def _slowly(self, call: Callable[[], Awaitable[T]]) -> T:
-        self.busy += 1
-        try:
-            await self._pause()
-            result = await call()
-            await self._pause()
-        finally:
-            self.busy -= 1
-        return result
-
-    async def _pause(self) -> None:
-        seconds = self._random.choice((0.0, 0.0, self._random.random())) * self.longest
-        await self._clock.sleep_until(self._clock.now() + seconds)
 
 
 @dataclass(slots=True)

@@ -10,9 +10,11 @@ import pytest
 from proxy.clock import Clock
 from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.model import HoldKey, Limit, Scope
-from proxy.scheduler import Refusal, Scheduler, Waiting, Why
+from proxy.core.refusal import Refusal, Why
+from proxy.scheduler import Scheduler, Waiting
 from tests.courses import SLOW, lasting, refusal
-from tests.scheduling import Caller, SlowStore, Try, World
+from tests.scheduling import Caller, Try, World
+from tests.slow_store import SlowStore
 from tests.strict_xero import OFFLINE, OK, REFUSED, Limits
 from tests.watched import DUST, WatchedLoop, run_watched
 

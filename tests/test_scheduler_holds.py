@@ -12,7 +12,7 @@ import pytest
 from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.model import HoldKey, Limit, ResponseClass, Scope
-from proxy.scheduler import Refusal, Why
+from proxy.core.refusal import Refusal, Why
 from tests.scheduling import Caller, Try, World
 from tests.strict_xero import LOST, MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY, Limits
 from tests.watched import WatchedLoop, run_watched

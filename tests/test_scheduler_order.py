@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from proxy.alarms import FEW
 from proxy.core.limits import Ask, Permit, Settlement
-from proxy.scheduler import Why
+from proxy.core.refusal import Why
 from tests.courses import SLOW, lasting, refusal
 from tests.scheduling import ON_TURN, Caller, Try, World
 from tests.strict_xero import OFFLINE, OK, REFUSED, Limits

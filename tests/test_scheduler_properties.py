@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proxy.core.holds import HoldTimes
 from proxy.core.limits import Ask
 from proxy.core.model import Limit, ResponseClass
-from proxy.scheduler import Why
+from proxy.core.refusal import Why
 from tests.scheduling import ON_TURN, Caller, Course, Try, World
 from tests.strict_xero import GATEWAY, LOST, MAINTENANCE, OFFLINE, OK, REFUSED, Limits
 from tests.watched import WatchedLoop, run_watched

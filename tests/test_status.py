@@ -65,6 +65,7 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
         "ready": True,
         "draining": True,
         "waiting": 2,
+        "store": {"kind": "memory", "up": True, "trouble": "", "replicas": 1},
         "holds": [
             {
                 "scope": "tenant",

@@ -164,9 +164,22 @@ class AppView:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreView:
+    """Where limits and holds are kept: `kind` is `memory`, `sqlite` or `redis`. While it is not `up` the
+    process goes on alone, for the reason in `trouble`. `replicas` are those that share the limits.
+    """
+
+    kind: str
+    up: bool = True
+    trouble: str = ""
+    replicas: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the scheduler knows, at one moment."""
 
+    store: StoreView = StoreView("memory")
     tenants: tuple[TenantView, ...] = ()
     apps: tuple[AppView, ...] = ()
     holds: tuple[HoldView, ...] = ()

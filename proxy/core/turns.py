@@ -100,17 +100,17 @@ class Turns:
         """An attempt has ended: who waited for that, or for a time that it can have changed, may ask."""
         self._settled += 1
         for change in changes:
-            self._hold_changed(change)
+            self._follow(change)
         if place := self.find(ask):
             place.settled += 1
             if place.state is State.LIMITED:
                 self._open(place)
         self._next_of_app(ask.app)
 
-    def cleared(self, change: HoldChange) -> None:
-        """An operator ended a hold."""
+    def hold_changed(self, change: HoldChange) -> None:
+        """A hold changed without an attempt of ours: an operator ended it, or another process changed it."""
         self._settled += 1
-        self._hold_changed(change)
+        self._follow(change)
 
     def due(self, what: Due, when: float) -> None:
         """An alarm: the time has come that `what` waited for. Outdated alarms do nothing."""
@@ -212,7 +212,7 @@ class Turns:
         place.state, place.until = State.OPEN, None
         self._go_on(place)
 
-    def _hold_changed(self, change: HoldChange) -> None:
+    def _follow(self, change: HoldChange) -> None:
         match change.action:
             case HoldAction.ENDED | HoldAction.CLEARED:
                 self._release(change.key)

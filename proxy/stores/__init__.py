@@ -9,11 +9,29 @@ from typing import Protocol
 
 from proxy.core.holds import HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.model import AppView, HoldKey, HoldView, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
+
+
+class Heard(Protocol):
+    """Who is told of what others did with the same limits."""
+
+    def released(self, app: str, tenant: str | None) -> None:
+        """Somebody else made room for calls of one organisation, or (None) of one app."""
+
+    def hold_changed(self, change: HoldChange) -> None:
+        """Somebody else's attempt began, extended or ended a hold; `until` is on this process's clock."""
 
 
 class Store(Protocol):
     """Decides and accounts, one whole decision per call. Only `forecast` and `view` may be out of date."""
+
+    async def start(self, heard: Heard) -> None:
+        """Read or join what is kept elsewhere, before the first call. Raises OSError naming what cannot be
+        used.
+        """
+
+    async def close(self) -> None:
+        """Keep or hand over what is not kept yet, after the last call."""
 
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none; see `Limits.acquire`."""
@@ -33,3 +51,7 @@ class Store(Protocol):
 
     def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds for operators, as far as this process knows."""
+
+    def health(self) -> StoreView:
+        """How the store itself fares."""
+        ...

@@ -7,7 +7,8 @@ from random import Random
 from proxy.clock import Clock
 from proxy.core.holds import HoldChange, HoldTimes
 from proxy.core.limits import Ask, Caps, Denial, Effects, Forecast, Limits, Permit, Settlement
-from proxy.core.model import AppView, HoldKey, HoldView, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
+from proxy.stores import Heard
 
 
 class MemoryStore:
@@ -17,6 +18,12 @@ class MemoryStore:
         self._limits = Limits(caps, times)
         self._clock = clock
         self._random = random
+
+    async def start(self, heard: Heard) -> None:
+        """Nothing is kept elsewhere."""
+
+    async def close(self) -> None:
+        """What is here ends with the process."""
 
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none."""
@@ -42,3 +49,7 @@ class MemoryStore:
         """Budgets and holds for operators."""
         now = self._clock.now()
         return *self._limits.view(now), self._limits.holds.view(now)
+
+    def health(self) -> StoreView:
+        """Memory is always there."""
+        return StoreView("memory")

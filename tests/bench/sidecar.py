@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from config.settings import read_settings
 from config.values import TenantLabel
-from proxy.app import _pipeline, _scheduler
+from proxy.app import _pipeline, _scheduler, _store
 from proxy.call import Call
 from proxy.core.fields import Fields
 from proxy.core.strict import Accepted, RequestHead
@@ -65,7 +65,8 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     sink = os.open(os.devnull, os.O_WRONLY)
     log = Log(organisation.clock.wall, descriptor=sink)
     telemetry = Telemetry(CollectorRegistry(), log, TenantLabel.ID, "bench")
-    scheduler = _scheduler(settings, organisation.clock, random, telemetry)
+    store = _store(settings, organisation.clock, random)
+    scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:
         yield _pipeline(settings, organisation.clock, random, telemetry, scheduler, upstream)

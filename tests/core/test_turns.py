@@ -87,7 +87,7 @@ def test_a_denial_for_all_that_does_not_know_of_anybodys_end_is_asked_again(
     floor.settle(B)
     floor.turns.denied(floor.place(first), denial)
     assert floor.asks(first)
-    floor.turns.cleared(change(HoldAction.CLEARED, ON_A))
+    floor.turns.hold_changed(change(HoldAction.CLEARED, ON_A))
     floor.turns.denied(floor.place(first), denial)
     assert floor.asks(first)
     floor.turns.denied(floor.place(first), denial)

@@ -74,7 +74,7 @@ def test_the_rest_of_the_probes_own_line_waits_for_the_verdict_too(floor: Floor)
     time_is_up(floor, ON_A)
     floor.grant(probe, ON_A)
     assert not floor.asks(behind)
-    floor.turns.cleared(change(HoldAction.CLEARED, ON_A))
+    floor.turns.hold_changed(change(HoldAction.CLEARED, ON_A))
     assert floor.asks(behind)
 
 
@@ -175,7 +175,7 @@ def test_a_hold_that_ends_opens_no_line_that_waits_for_something_else_by_now(flo
     hold_all(floor, floor.join(FILES), key=ON_A)
     time_is_up(floor, ON_API)
     floor.deny(held, Limit.MINUTE, 60.0)
-    floor.turns.cleared(change(HoldAction.CLEARED, ON_A))
+    floor.turns.hold_changed(change(HoldAction.CLEARED, ON_A))
     assert not floor.asks(held)
     floor.turns.due(floor.place(held), 60.0)
     assert floor.asks(held)

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from config.settings import read_settings
 from config.values import LogLevel, TenantLabel
-from proxy.app import _scheduler
+from proxy.app import _scheduler, _store
 from proxy.clock import Clock
 from proxy.core.limits import TENANTS_KEPT, Ask, Permit, Settlement
 from proxy.core.lines import Ticket
@@ -36,7 +36,8 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     registry, sink = CollectorRegistry(), os.open(os.devnull, os.O_WRONLY)
     log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
     telemetry = Telemetry(registry, log, TenantLabel.ID, "x")
-    scheduler = _scheduler(read_settings({}), clock, Random(0), telemetry)
+    settings = read_settings({})
+    scheduler = _scheduler(settings, _store(settings, clock, Random(0)), clock, telemetry)
     registry.register(Gauges(scheduler.snapshot, telemetry.tenants, lambda: log.dropped))
     try:
         yield registry, telemetry, scheduler

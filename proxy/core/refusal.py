@@ -1,0 +1,28 @@
+"""Why a request gets no permit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Why(StrEnum):
+    """Why a request was refused."""
+
+    HOPELESS = "hopeless"
+    """Its earliest possible time is past its deadline."""
+    DEADLINE = "deadline"
+    """It waited until its deadline."""
+    QUEUE_FULL = "queue_full"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No permit. `limit` is what stands in the way (a `Limit`, a hold's reason, or empty), `at` the
+    earliest time at which the request could have run.
+    """
+
+    why: Why
+    limit: str
+    at: float

@@ -21,7 +21,7 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.fields import Fields
 from proxy.core.holds import HoldTimes
-from proxy.core.limits import Caps
+from proxy.core.accounts import Caps
 from proxy.core.model import Failure, Headers
 from proxy.core.retry import Backoff, Budgets
 from proxy.flow import Inflow, Lost

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from proxy.clock import Clock
 from proxy.core.holds import HoldChange, HoldTimes, keys_of
-from proxy.core.limits import Ask, Caps, Permit, Settlement
+from proxy.core.accounts import Caps
+from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import (
     Execution,
@@ -232,7 +233,7 @@ class World:
         assert not turns._places
         assert not turns._rings
         assert not turns._parked
-        assert all(not tenant.in_flight for tenant in self.memory._limits._tenants.values())
+        assert all(not tenant.in_flight for tenant in self.memory._limits.accounts.tenants.values())
         assert not any(self.server.in_progress.values())
         assert self.scheduler.snapshot().waiting == 0
 

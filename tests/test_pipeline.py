@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.clock import Clock
-from proxy.core.limits import Caps
+from proxy.core.accounts import Caps
 from proxy.core.model import Failure
 from proxy.core.retry import Backoff
 from proxy.pipeline import Policy

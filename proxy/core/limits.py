@@ -7,9 +7,8 @@ concurrency, minute and day, and the app's minute. All agree and all are charged
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
 
-from proxy.core.day import Day
+from proxy.core.accounts import Account, Accounts, Caps
 from proxy.core.holds import HoldChange, Holds, HoldTimes, keys_of
 from proxy.core.model import (
     AppView,
@@ -19,26 +18,14 @@ from proxy.core.model import (
     ResponseClass,
     TenantView,
 )
-from proxy.core.window import Window
 
-TENANTS_KEPT = 20_000
-"""Beyond so many organisations the ones with nothing in their windows are forgotten, oldest first."""
+GRACE_SECONDS = 0.05
+"""For so long a place is kept for the replica whose turn it is."""
 
 APP_LEARNING_SHARE = 0.5
 """An app's minute is learned from responses only where less than this share of it is left: one response
 is enough to catch up, and so large a limit is far away most of the time.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Caps:
-    """The limits of the settings; `minute_seconds` is the length of both minute windows."""
-
-    minute: int = 60
-    minute_seconds: float = 60.0
-    day: int = 5000
-    concurrent: int = 5
-    app_minute: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,27 +100,27 @@ class Effects:
 NO_EFFECTS = Effects()
 
 
-@dataclass(slots=True)
-class _Tenant:
-    minute: Window
-    day: Day
-    in_flight: int = 0
-
-
 class Limits:
     """Every limit and hold of every app and organisation. Holds permits to account, knows no clock."""
 
     def __init__(self, caps: Caps, times: HoldTimes) -> None:
         self._caps = caps
-        self._tenants: dict[tuple[str, str], _Tenant] = {}
-        self._apps: dict[str, Window] = {}
+        self.accounts = Accounts(caps)
         self.holds = Holds(times)
         self._permits = 0
 
-    def acquire(self, ask: Ask, now: float) -> Permit | Denial:
-        """Decide at the last moment before sending; a denial has cost nothing."""
+    def number(self) -> int:
+        """A permit's number, never used before."""
+        self._permits += 1
+        return self._permits
+
+    def acquire(self, ask: Ask, now: float, ahead: int = 0) -> Permit | Denial:
+        """Decide at the last moment before sending; a denial has cost nothing.
+
+        `ahead` places of the organisation are for others, who shall come within `GRACE_SECONDS`.
+        """
         keys = keys_of(ask.app, ask.tenant, ask.api)
-        tenant = self._tenant(ask, now)
+        tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
         if self.holds.active and (held := self.holds.blocking(keys, now)):
             key, hold = held
             return Denial(hold.reason, hold.until if hold.until > now else None, key)
@@ -146,14 +133,25 @@ class Limits:
                 return Denial(Limit.MINUTE, tenant.minute.earliest(now))
             if tenant.day.left(now) <= 0 and (at := tenant.day.earliest(now)) > now:
                 return Denial(Limit.DAY, at)
-        app = self._app(ask.app, now)
+        app = self.accounts.app(ask.app, now)
         if app.free(now) <= 0:
             return Denial(Limit.APP_MINUTE, app.earliest(now))
+        if ahead and tenant is not None and ahead >= min(free, self._caps.concurrent - tenant.in_flight):
+            minute = free <= self._caps.concurrent - tenant.in_flight
+            return Denial(Limit.MINUTE if minute else Limit.CONCURRENT, now + GRACE_SECONDS)
         app.dispatch(now)
         following = self._charge(tenant, free, now) if tenant is not None else None
         self._permits += 1
         probes = self.holds.probe(keys, self._permits) if self.holds.active else ()
         return Permit(self._permits, ask, keys, now, probes, following)
+
+    def charge(self, permit: Permit) -> None:
+        """Account for a permit with a number of ours that was granted elsewhere; to be settled here too."""
+        ask, now = permit.ask, permit.granted_at
+        self.accounts.app(ask.app, now).dispatch(now)
+        if ask.tenant is not None:
+            self._charge(self.accounts.tenant(ask.app, ask.tenant, now), 0, now)
+        self.holds.probe(permit.probes, permit.number)
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
         """Account for a permit whose attempt has ended, and learn from the response.
@@ -164,18 +162,27 @@ class Limits:
             msg = f"permit {permit.number} was settled twice"
             raise RuntimeError(msg)
         permit.settled = True
-        app = self._apps[permit.ask.app]
-        foreign = 0
+        effects = self.hear(permit, settlement, now, random)
+        app = self.accounts.apps[permit.ask.app]
         if settlement.sent:
             app.settle(settlement.head_at)
-            left = settlement.remaining.app_minute
-            if left is not None and left < APP_LEARNING_SHARE * app.limit:
-                app.learn(permit.granted_at, settlement.head_at, left, now)
         else:
             app.give_back(permit.granted_at)
         if permit.ask.tenant is not None:
-            tenant = self._tenants[permit.ask.app, permit.ask.tenant]
-            foreign = self._settle_tenant(tenant, permit, settlement, now)
+            tenant = self.accounts.tenants[permit.ask.app, permit.ask.tenant]
+            tenant.in_flight -= 1
+            if settlement.sent:
+                tenant.minute.settle(settlement.head_at)
+            else:
+                tenant.minute.give_back(permit.granted_at)
+                tenant.day.give_back()
+        return effects
+
+    def hear(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
+        """Learn from a response whatever its permit was charged to; for `settle`, and for permits that are
+        charged no longer.
+        """
+        foreign = self._learn(permit, settlement, now) if settlement.sent else 0
         changes = self.holds.settle(
             permit.keys,
             permit.number,
@@ -194,12 +201,16 @@ class Limits:
         limit, at = "", now
         if self.holds.active and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
             limit, at = held[1].reason, max(now, held[1].until)
-        if ask.tenant is not None and (tenant := self._tenants.get((ask.app, ask.tenant))):
+        if ask.tenant is not None and (tenant := self.accounts.tenants.get((ask.app, ask.tenant))):
             if (day := tenant.day.earliest(now, ahead)) > at:
                 limit, at = Limit.DAY, day
             if (minute := tenant.minute.earliest(now, ahead)) is not None and minute > at:
                 limit, at = Limit.MINUTE, minute
-        if (app := self._apps.get(ask.app)) and (minute := app.earliest(now)) is not None and minute > at:
+        if (
+            (app := self.accounts.apps.get(ask.app))
+            and (minute := app.earliest(now)) is not None
+            and minute > at
+        ):
             limit, at = Limit.APP_MINUTE, minute
         return Forecast(limit, at)
 
@@ -224,12 +235,12 @@ class Limits:
                 day_remaining=tenant.day.remaining(now),
                 foreign_calls=tenant.minute.foreign(now),
             )
-            for (app, name), tenant in self._tenants.items()
+            for (app, name), tenant in self.accounts.tenants.items()
         ]
-        apps = [AppView(app, window.limit, window.free(now)) for app, window in self._apps.items()]
+        apps = [AppView(app, window.limit, window.free(now)) for app, window in self.accounts.apps.items()]
         return tenants, apps
 
-    def _charge(self, tenant: _Tenant, free: int, now: float) -> Denial | None:
+    def _charge(self, tenant: Account, free: int, now: float) -> Denial | None:
         """Charge a tenant that had `free` calls left in its minute; what the next one would be told."""
         tenant.minute.dispatch(now)
         tenant.day.dispatch(now)
@@ -238,49 +249,17 @@ class Limits:
             return CONCURRENT
         return Denial(Limit.MINUTE, tenant.minute.earliest(now)) if free == 1 else None
 
-    def _settle_tenant(self, tenant: _Tenant, permit: Permit, settlement: Settlement, now: float) -> int:
-        tenant.in_flight -= 1
-        if not settlement.sent:
-            tenant.minute.give_back(permit.granted_at)
-            tenant.day.give_back()
-            return 0
-        if (left := settlement.remaining.day) is not None:
-            tenant.day.learn(left, tenant.minute.unaccounted(permit.granted_at))
-        foreign = 0
-        if (left := settlement.remaining.minute) is not None:
-            foreign = tenant.minute.learn(permit.granted_at, settlement.head_at, left, now)
-        tenant.minute.settle(settlement.head_at)
-        return foreign
-
-    def _tenant(self, ask: Ask, now: float) -> _Tenant | None:
+    def _learn(self, permit: Permit, settlement: Settlement, now: float) -> int:
+        """Compare the server's counts with ours; how many calls of others that revealed."""
+        ask, sent_at, remaining = permit.ask, permit.granted_at, settlement.remaining
+        app = self.accounts.app(ask.app, now)
+        if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
+            app.learn(sent_at, settlement.head_at, left, now)
         if ask.tenant is None:
-            return None
-        key = (ask.app, ask.tenant)
-        tenant = self._tenants.get(key)
-        if tenant is None:
-            if len(self._tenants) >= TENANTS_KEPT:
-                self._forget_idle(now)
-            tenant = _Tenant(Window(self._caps.minute, self._caps.minute_seconds), Day(self._caps.day))
-            self._tenants[key] = tenant
-        return tenant
-
-    def _app(self, app: str, now: float) -> Window:
-        window = self._apps.get(app)
-        if window is None:
-            if len(self._apps) >= TENANTS_KEPT:
-                self._forget_idle_apps(now)
-            window = self._apps[app] = Window(self._caps.app_minute, self._caps.minute_seconds)
-        return window
-
-    def _forget_idle(self, now: float) -> None:
-        """Look at a few of the oldest, so that the cost stays constant; the busy ones become the newest."""
-        for key in list(islice(self._tenants, 8)):
-            tenant = self._tenants.pop(key)
-            if tenant.in_flight or not tenant.minute.idle(now):
-                self._tenants[key] = tenant
-
-    def _forget_idle_apps(self, now: float) -> None:
-        for name in list(islice(self._apps, 8)):
-            window = self._apps.pop(name)
-            if not window.idle(now):
-                self._apps[name] = window
+            return 0
+        tenant = self.accounts.tenant(ask.app, ask.tenant, now)
+        if remaining.day is not None:
+            tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
+        if remaining.minute is None:
+            return 0
+        return tenant.minute.learn(sent_at, settlement.head_at, remaining.minute, now)

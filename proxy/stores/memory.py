@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from proxy.clock import Clock
+from proxy.core.accounts import Caps
 from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Caps, Denial, Effects, Forecast, Limits, Permit, Settlement
+from proxy.core.limits import Ask, Denial, Effects, Forecast, Limits, Permit, Settlement
 from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
 from proxy.stores import Heard
 

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.core.accounts import Caps
 from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Caps, Denial, Effects, Permit, Settlement
+from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
 from proxy.core.model import HoldKey, HoldView
 
 LEASE_SECONDS = 6.0
@@ -54,7 +55,8 @@ class Void:
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What was left of an organisation's and its app's limits when the script had decided; None where the
-    decision did not depend on it."""
+    decision did not depend on it.
+    """
 
     in_flight: int | None = None
     minute: int | None = None
@@ -74,7 +76,8 @@ class Decision:
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The answer to `settle`. `lost` says that the server knew of no such permit: it was reaped, flushed or
-    granted locally. Its response was learned from all the same, and began and ended holds."""
+    granted locally. Its response was learned from all the same, and began and ended holds.
+    """
 
     effects: Effects
     lost: bool
@@ -86,7 +89,8 @@ class Settled:
 class Beat:
     """The answer to a beat. `replicas` are alive, this one among them; `lapsed` says that its own lease had
     ended (or it is new), `reaped` how many permits of dead replicas were settled just now; `more` says that
-    there are more of them: beat again at once. `epoch` names the server's state."""
+    there are more of them: beat again at once. `epoch` names the server's state.
+    """
 
     replicas: int
     lapsed: bool
@@ -116,7 +120,8 @@ class Held:
 
 class Script:
     """The script's calls as one replica makes them. `replica` is unique to this process and incarnation;
-    `app_id` keeps two apps apart that share a server."""
+    `app_id` keeps two apps apart that share a server.
+    """
 
     def __init__(self, prefix: str, app_id: str, replica: str, caps: Caps, times: HoldTimes) -> None:
         self.namespace = f"{{{prefix}:{app_id}}}"
@@ -138,7 +143,8 @@ class Script:
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Arguments:
         """Account for a permit; `now` is the moment of sending, on the clock of `permit.granted_at` and
-        `settlement.head_at`. Where it never was granted (`sent` False) nothing happens."""
+        `settlement.head_at`. Where it never was granted (`sent` False) nothing happens.
+        """
         raise NotImplementedError
 
     def settled(self, reply: Reply, permit: Permit, now: float) -> Settled:
@@ -147,7 +153,8 @@ class Script:
 
     def beat(self, lease: float = LEASE_SECONDS) -> Arguments:
         """Say that this replica lives, for every 2 s; a lease of 0 takes leave, and what it had in flight is
-        settled as sent with an unknown outcome."""
+        settled as sent with an unknown outcome.
+        """
         raise NotImplementedError
 
     def beaten(self, reply: Reply, now: float) -> Beat:

@@ -21,7 +21,8 @@ from statistics import median
 from proxy.app import COLLECTOR_THRESHOLDS
 from proxy.clock import Clock
 from proxy.core.holds import HoldTimes
-from proxy.core.limits import Ask, Caps, Limits, Permit, Settlement
+from proxy.core.accounts import Caps
+from proxy.core.limits import Ask, Limits, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, Remaining, ResponseClass
 from proxy.core.turns import Turns

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from proxy.core.accounts import Caps
 from proxy.core.day import Day
 from proxy.core.holds import Hold, HoldTimes
-from proxy.core.limits import Ask, Caps, Denial, Effects, Limits, Permit, Settlement
+from proxy.core.limits import Ask, Denial, Effects, Limits, Permit, Settlement
 from proxy.core.model import (
     Execution,
     HoldKey,
@@ -18,7 +19,8 @@ from proxy.core.model import (
     ResponseClass,
     Scope,
 )
-from proxy.core.window import CLOCK_DRIFT, Moments, Others, Window
+from proxy.core.moments import Moments, Others
+from proxy.core.window import CLOCK_DRIFT, Window
 
 CAPS = Caps(minute=3, minute_seconds=60.0, day=100, concurrent=2, app_minute=5)
 SPAN = 60.0 * (1 + CLOCK_DRIFT)
@@ -82,9 +84,9 @@ def state(limits: Limits) -> Charged:
     fresh = (slots(Window(limits._caps.minute, 60.0)), slots(Day(limits._caps.day)), 0)
     tenants = {
         key: (slots(tenant.minute), slots(tenant.day), tenant.in_flight)
-        for key, tenant in limits._tenants.items()
+        for key, tenant in limits.accounts.tenants.items()
     }
-    apps = {app: slots(window) for app, window in limits._apps.items()}
+    apps = {app: slots(window) for app, window in limits.accounts.apps.items()}
     unused = slots(Window(limits._caps.app_minute, 60.0))
     holds: dict[HoldKey, Hold] = deepcopy(limits.holds.active)
     return {

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core import limits as limits_module
+from proxy.core import accounts as accounts_module
+from proxy.core.accounts import Caps
 from proxy.core.day import ASK_AGAIN_SECONDS
 from proxy.core.holds import HoldAction
-from proxy.core.limits import Ask, Caps, Denial, Effects, Forecast, Settlement
+from proxy.core.limits import Ask, Denial, Effects, Forecast, Settlement
 from proxy.core.model import (
     AppView,
     HoldKey,
@@ -246,35 +247,35 @@ def test_operators_see_the_budgets() -> None:
 def test_of_very_many_organisations_the_idle_are_forgotten_and_the_busy_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits_module, "TENANTS_KEPT", 20)
+    monkeypatch.setattr(accounts_module, "TENANTS_KEPT", 20)
     limits = make(Caps(app_minute=10_000))
     busy = granted(limits, Ask("app", "busy", "accounting"), 0.0)
     call(limits, Ask("app", "recent", "accounting"), 950.0)
     for number in range(1000):
         call(limits, Ask("app", f"t{number}", "accounting"), float(number))
-        assert len(limits._tenants) <= 20 + 61
-    assert ("app", "recent") in limits._tenants
-    assert ("app", "t0") not in limits._tenants
+        assert len(limits.accounts.tenants) <= 20 + 61
+    assert ("app", "recent") in limits.accounts.tenants
+    assert ("app", "t0") not in limits.accounts.tenants
     answered(limits, busy, 1000.0)
     [view] = [view for view in limits.view(1000.0)[0] if view.tenant == "busy"]
     assert view.in_flight == 0
 
 
 def test_of_very_many_apps_the_idle_are_forgotten_and_the_busy_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits_module, "TENANTS_KEPT", 20)
+    monkeypatch.setattr(accounts_module, "TENANTS_KEPT", 20)
     limits = make()
     busy = granted(limits, Ask("busy", None, "identity"), 0.0)
     for number in range(1000):
         call(limits, Ask(f"app{number}", None, "identity"), float(number))
-        assert len(limits._apps) <= 20 + 61
-    assert "app0" not in limits._apps
+        assert len(limits.accounts.apps) <= 20 + 61
+    assert "app0" not in limits.accounts.apps
     answered(limits, busy, 1000.0)
 
 
 def test_a_thousand_apps_at_once_are_not_looked_through_at_every_call(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits_module, "TENANTS_KEPT", 20)
+    monkeypatch.setattr(accounts_module, "TENANTS_KEPT", 20)
     limits, looked = make(), 0
     idle = Window.idle
 

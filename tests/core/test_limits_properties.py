@@ -9,7 +9,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.limits import Ask, Caps, Denial, Permit, Settlement
+from proxy.core.accounts import Caps
+from proxy.core.limits import Ask, Denial, Permit, Settlement
 from proxy.core.model import (
     Limit,
     ResponseClass,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.window import CLOCK_DRIFT, Moments, Others, Window
+from proxy.core.moments import Moments, Others
+from proxy.core.window import CLOCK_DRIFT, Window
 
 SECONDS = 60.0
 SPAN = SECONDS * (1 + CLOCK_DRIFT)

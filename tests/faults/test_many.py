@@ -15,7 +15,8 @@ from config.settings import read_settings
 from config.values import LogLevel, TenantLabel
 from proxy.app import _scheduler, _store
 from proxy.clock import Clock
-from proxy.core.limits import TENANTS_KEPT, Ask, Permit, Settlement
+from proxy.core.accounts import TENANTS_KEPT
+from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, ResponseClass
 from proxy.gauges import Gauges

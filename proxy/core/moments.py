@@ -1,0 +1,106 @@
+"""Moments in order, of which the oldest may be forgotten but stay counted."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Iterator
+from itertools import repeat
+
+
+class Moments:
+    """Sorted moments of which the oldest may be forgotten; counts include the forgotten ones."""
+
+    __slots__ = ("forgotten", "times")
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.forgotten = 0
+
+    @property
+    def total(self) -> int:
+        """How many there have been."""
+        return self.forgotten + len(self.times)
+
+    def add(self, when: float) -> None:
+        """Remember one; constant time when it is the latest."""
+        if not self.times or when >= self.times[-1]:
+            self.times.append(when)
+        else:
+            insort(self.times, when)
+
+    def remove(self, when: float) -> None:
+        """Take back one that was added at `when`, be it forgotten or not."""
+        place = bisect_left(self.times, when)
+        if self.times[place : place + 1] == [when]:
+            del self.times[place]
+        else:
+            self.forgotten -= 1
+
+    def before(self, when: float) -> int:
+        """How many were earlier than `when`."""
+        return self.forgotten + bisect_left(self.times, when)
+
+    def until(self, when: float) -> int:
+        """How many were at `when` or earlier; constant time when all were."""
+        times = self.times
+        if not times or times[-1] <= when:
+            return self.forgotten + len(times)
+        return self.forgotten + bisect_right(times, when)
+
+    def after(self, when: float) -> Iterator[float]:
+        """Those later than `when`, oldest first."""
+        return map(self.times.__getitem__, range(bisect_right(self.times, when), len(self.times)))
+
+    def forget(self, when: float) -> None:
+        """Let go of those at `when` or earlier, in batches so that it costs little."""
+        if self.times and self.times[0] <= when:
+            count = bisect_right(self.times, when)
+            if 2 * count >= len(self.times):
+                del self.times[:count]
+                self.forgotten += count
+
+
+class Others:
+    """Calls of others, in batches as they were inferred; counts include those that were forgotten."""
+
+    __slots__ = ("_batches", "_forgotten", "total")
+
+    def __init__(self) -> None:
+        self._batches: deque[list[float]] = deque()
+        self._forgotten = 0
+        self.total = 0
+
+    def add(self, when: float, count: int) -> None:
+        """Believe in `count` more from `when` on, which is never earlier than before."""
+        self._batches.append([when, count])
+        self.total += count
+
+    def until(self, when: float) -> int:
+        """How many were inferred at `when` or earlier."""
+        count = self._forgotten
+        for inferred, calls in self._batches:
+            if inferred > when:
+                break
+            count += int(calls)
+        return count
+
+    def after(self, when: float) -> Iterator[float]:
+        """When each of those was inferred that came later than `when`, oldest first."""
+        for inferred, calls in self._batches:
+            if inferred > when:
+                yield from repeat(inferred, int(calls))
+
+    def drop(self, when: float, count: int) -> None:
+        """Cease to believe in the `count` oldest of those inferred later than `when`."""
+        self.total -= count
+        for batch in self._batches:
+            if batch[0] > when:
+                taken = min(count, int(batch[1]))
+                batch[1] -= taken
+                count -= taken
+
+    def forget(self, when: float) -> None:
+        """Let go of those inferred at `when` or earlier."""
+        while self._batches and self._batches[0][0] <= when:
+            self._forgotten += int(self._batches.popleft()[1])

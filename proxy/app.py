@@ -19,9 +19,9 @@ from proxy import __version__
 from proxy.admin import Admin, start_admin
 from proxy.body import BodyStore
 from proxy.clock import Clock
+from proxy.core.accounts import Caps
 from proxy.core.answers import Asked, failed
 from proxy.core.holds import HoldTimes
-from proxy.core.accounts import Caps
 from proxy.core.marks import Course, marks
 from proxy.core.model import Headers
 from proxy.core.retry import Backoff, Budgets

@@ -19,9 +19,9 @@ from config.values import LogLevel, TenantLabel
 from proxy.body import Body, BodyProblem, BodyStore
 from proxy.call import Call
 from proxy.clock import Clock
+from proxy.core.accounts import Caps
 from proxy.core.fields import Fields
 from proxy.core.holds import HoldTimes
-from proxy.core.accounts import Caps
 from proxy.core.model import Failure, Headers
 from proxy.core.retry import Backoff, Budgets
 from proxy.flow import Inflow, Lost

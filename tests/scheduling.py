@@ -10,8 +10,8 @@ from random import Random
 from typing import TypeVar
 
 from proxy.clock import Clock
-from proxy.core.holds import HoldChange, HoldTimes, keys_of
 from proxy.core.accounts import Caps
+from proxy.core.holds import HoldChange, HoldTimes, keys_of
 from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import (
@@ -205,7 +205,8 @@ class World:
         now, core = self.clock.now(), self.memory._limits
         for ticket in self.waiting():
             ask = ticket.ask
-            app, tenant = core._app(ask.app, now), core._tenant(ask, now)
+            app = core.accounts.app(ask.app, now)
+            tenant = core.accounts.tenant(ask.app, ask.tenant, now) if ask.tenant is not None else None
             held = core.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)
             full = tenant is not None and (
                 tenant.in_flight >= core._caps.concurrent

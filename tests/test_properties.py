@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.clock import Clock
-from proxy.core.fields import Fields
 from proxy.core.accounts import Caps
+from proxy.core.fields import Fields
 from proxy.pipeline import Policy
 from proxy.simulator.faults import Fault, FaultKind
 from proxy.simulator.windows import WindowKind

@@ -7,6 +7,7 @@ waits for its verdict. The rules of who holds what are rows of the response tabl
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -35,12 +36,15 @@ class HoldAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HoldChange:
-    """One change of one hold; `until` is its end after the change."""
+    """One change of one hold; `until` is its end after the change, `probe` whether one request alone is to
+    go first then.
+    """
 
     action: HoldAction
     key: HoldKey
     reason: str
     until: float
+    probe: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ class Holds:
                 changes.append(self._end(key, HoldAction.ENDED))
             elif hold is not None and probing:
                 hold.probing = None
-                changes.append(HoldChange(HoldAction.INCONCLUSIVE, key, hold.reason, hold.until))
+                changes.append(HoldChange(HoldAction.INCONCLUSIVE, key, hold.reason, hold.until, hold.probe))
             elif breaks and hold is None:
                 changes += self._count_failure(key, now, random)
             if row.healthy and key.scope is Scope.API:
@@ -140,10 +144,31 @@ class Holds:
         self._failures.pop(key.api, None)
         return self._end(key, HoldAction.CLEARED)
 
+    def follow(self, change: HoldChange, now: float) -> None:
+        """Take over what happened to a hold elsewhere."""
+        hold = self.active.get(change.key)
+        match change.action:
+            case HoldAction.BEGUN | HoldAction.EXTENDED:
+                failures = 0 if hold is None else hold.failures
+                self.active[change.key] = Hold(change.reason, now, change.until, change.probe, failures)
+            case HoldAction.INCONCLUSIVE:
+                if hold is not None:
+                    hold.probing = None
+            case _:
+                self.active.pop(change.key, None)
+
+    def mirror(self, views: Iterable[HoldView], now: float) -> None:
+        """Take over which holds there are elsewhere, and no others; what is known of one is kept."""
+        before, self.active = self.active, {}
+        for view in views:
+            hold = before.get(view.key) or Hold(view.reason, now, now, view.probe)
+            hold.reason, hold.until, hold.probe = view.reason, now + view.seconds, view.probe
+            self.active[view.key] = hold
+
     def view(self, now: float) -> tuple[HoldView, ...]:
         """All holds for operators."""
         return tuple(
-            HoldView(key, hold.reason, max(0.0, hold.until - now), hold.probing is not None)
+            HoldView(key, hold.reason, max(0.0, hold.until - now), hold.probing is not None, hold.probe)
             for key, hold in self.active.items()
             if hold.probe or hold.until > now
         )
@@ -187,18 +212,18 @@ class Holds:
         old = self.active.get(key)
         if old is None:
             self.active[key] = Hold(reason, now, until, probe)
-            return [HoldChange(HoldAction.BEGUN, key, reason, until)]
+            return [HoldChange(HoldAction.BEGUN, key, reason, until, probe)]
         if newer:
             self.active[key] = Hold(reason, now, until, probe, old.failures + 1)
         elif until > old.until:
             old.until, old.reason, old.probe = until, reason, probe
         else:
             return []
-        return [HoldChange(HoldAction.EXTENDED, key, reason, until)]
+        return [HoldChange(HoldAction.EXTENDED, key, reason, until, probe)]
 
     def _end(self, key: HoldKey, action: HoldAction) -> HoldChange:
         hold = self.active.pop(key)
-        return HoldChange(action, key, hold.reason, hold.until)
+        return HoldChange(action, key, hold.reason, hold.until, hold.probe)
 
     def _count_failure(self, key: HoldKey, now: float, random: float) -> list[HoldChange]:
         count = self._failures.get(key.api, 0) + 1

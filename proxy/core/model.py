@@ -128,12 +128,15 @@ class HoldKey:
 
 @dataclass(frozen=True, slots=True)
 class HoldView:
-    """A hold as operators see it. `seconds` is the time left; 0 means that a probe is due or out."""
+    """A hold as operators see it. `seconds` is the time left; 0 means that a probe is due or out, which is
+    only for a hold that is to be probed.
+    """
 
     key: HoldKey
     reason: str
     seconds: float
     probing: bool
+    probe: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from statistics import median
 
 from proxy.app import COLLECTOR_THRESHOLDS
 from proxy.clock import Clock
-from proxy.core.holds import HoldTimes
 from proxy.core.accounts import Caps
+from proxy.core.holds import HoldTimes
 from proxy.core.limits import Ask, Limits, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, Remaining, ResponseClass

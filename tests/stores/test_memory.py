@@ -7,8 +7,8 @@ from random import Random
 from typing import Any, TypeVar
 
 from proxy.clock import Clock
-from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.accounts import Caps
+from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.limits import Ask, Denial, Forecast, Permit, Settlement
 from proxy.core.model import HoldKey, HoldView, Limit, Remaining, Scope
 from proxy.stores import Store

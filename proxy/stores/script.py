@@ -1,10 +1,10 @@
 """What is asked of the script on the server, and what it answers, as the core's own values.
 
-`limits.lua` repeats the rules of `proxy.core.sharing` over keys of the server, one atomic call for a
-decision. Here its arguments are written and its replies read; nothing is sent from here. Times on the
-wire are durations, because a replica's clock and the server's have nothing in common: what the server says
-is *seconds from now* is added to the moment at which the reply is read, which is later than the truth and
-so on the safe side.
+`lua/` repeats the rules of `proxy.core.sharing` over keys of the server, one atomic call for a decision; a
+test holds the two against each other. Here its arguments are written and its replies read; nothing is sent
+from here. Times on the wire are durations, because a replica's clock and the server's have nothing in
+common: what the server says is *seconds from now* is added to the moment at which the reply is read, which
+is later than the truth and so on the safe side.
 
     EVALSHA SHA 1 <namespace> <arguments>        namespace = Script.namespace, the only key
 
@@ -13,26 +13,21 @@ Arguments are made at the moment of sending: they hold ages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
-from proxy.core.model import HoldKey, HoldView
-
-LEASE_SECONDS = 6.0
-"""A replica that has not been heard of for so long is dead, and its permits are settled for it."""
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
+from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Permit, Settlement
+from proxy.core.model import HoldKey, HoldView, Scope
+from proxy.core.sharing import LEASE_SECONDS, Pulse
 
 Arguments = list[str | bytes]
-Reply = Sequence[bytes | int | Sequence[bytes]]
+Reply = Sequence[Any]
 """As a client gives it that decodes nothing (`decode_responses=False`)."""
-
-SOURCE: str = ""
-"""The whole script."""
-SHA: str = ""
-"""Its name for EVALSHA."""
 
 
 class VoidReason(StrEnum):
@@ -86,18 +81,13 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """The answer to a beat. `replicas` are alive, this one among them; `lapsed` says that its own lease had
-    ended (or it is new), `reaped` how many permits of dead replicas were settled just now; `more` says that
-    there are more of them: beat again at once. `epoch` names the server's state.
+class Beat(Pulse):
+    """The answer to a beat. Where `more` is set there are more permits of dead replicas: beat again at once.
+    `epoch` names the server's state, `holds` are all there are, or None where those are very many.
     """
 
-    replicas: int
-    lapsed: bool
-    reaped: int
-    more: bool
     epoch: str
-    holds: tuple[HoldView, ...]
+    holds: tuple[HoldView, ...] | None
     server_time: float
 
 
@@ -127,49 +117,157 @@ class Script:
         self.namespace = f"{{{prefix}:{app_id}}}"
         self.channel = f"{self.namespace}:events"
         """Where events are published."""
+        figures = (
+            caps.minute,
+            caps.minute_seconds,
+            caps.day,
+            caps.concurrent,
+            caps.app_minute,
+            times.offline,
+            times.backoff,
+            times.backoff_max,
+        )
+        self._common = [_bytes(replica), *map(_number, figures)]
 
     def acquire(
         self, ask: Ask, number: int, *, more: bool, epoch: str = "", void_after: float | None = None
     ) -> Arguments:
-        """Ask for permit `number`, which the replica chooses and never uses again: whoever does not learn of a
-        grant can settle it all the same. `more` says that others wait behind this request; `epoch` and
+        """Ask for permit `number`, which the replica chooses and never uses again: whoever does not learn of
+        a grant can settle it all the same. `more` says that others wait behind this request; `epoch` and
         `void_after` (on the server's clock) make the question void, see `VoidReason`; empty and None do not.
         """
-        raise NotImplementedError
+        own = _flag(more), _bytes(epoch), _number(void_after)
+        return [b"acquire", *self._common, _number(number), *_ask(ask), *own]
 
     def decision(self, reply: Reply, ask: Ask, number: int, now: float) -> Decision:
         """Read the answer; `now` is when it was read, on the replica's clock."""
-        raise NotImplementedError
+        outcome, server_time, *rest = reply
+        if outcome == b"void":
+            return Decision(Void(VoidReason(_text(rest[0]))), Seen(), float(server_time))
+        *left, limit, seconds, places = rest
+        keys = keys_of(ask.app, ask.tenant, ask.api)
+        named = tuple(keys[int(place)] for place in places.split())
+        until = None if seconds == b"" else now + float(seconds)
+        if outcome == b"denied":
+            told: Permit | Denial = Denial(_text(limit), until, named[0] if named else None)
+        else:
+            following = Denial(_text(limit), until) if limit else None
+            told = Permit(number, ask, keys, now, named, following)
+        return Decision(told, _seen(*left), float(server_time))
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Arguments:
         """Account for a permit; `now` is the moment of sending, on the clock of `permit.granted_at` and
-        `settlement.head_at`. Where it never was granted (`sent` False) nothing happens.
+        `settlement.head_at`. Where it never was granted and nothing was sent, nothing happens.
         """
-        raise NotImplementedError
+        row, rule, remaining = settlement.row, settlement.row.hold, settlement.remaining
+        head_age = max(0.0, now - settlement.head_at) if settlement.sent else 0.0
+        held = (b"", b"", b"", b"0")
+        if rule is not None:
+            seconds = _bytes(rule.seconds) if isinstance(rule.seconds, str) else _number(rule.seconds)
+            held = (_bytes(rule.scope), _bytes(rule.reason), seconds, _flag(rule.probe))
+        return [
+            b"settle",
+            *self._common,
+            _number(permit.number),
+            *_ask(permit.ask),
+            _number(max(0.0, now - permit.granted_at)),
+            _number(head_age),
+            _flag(settlement.sent),
+            _number(remaining.minute),
+            _number(remaining.day),
+            _number(remaining.app_minute),
+            _number(settlement.retry_after),
+            _number(random),
+            _flag(row.healthy),
+            _flag(row.breaks),
+            *held,
+        ]
 
     def settled(self, reply: Reply, permit: Permit, now: float) -> Settled:
         """Read the answer."""
-        raise NotImplementedError
+        outcome, server_time, in_flight, minute, day, app_minute, foreign, *changed = reply
+        effects = NO_EFFECTS
+        if foreign or changed:
+            changes = tuple(
+                _change(action, permit.keys[place], now, *rest) for action, place, *rest in changed
+            )
+            effects = Effects(changes, foreign)
+        seen = _seen(in_flight, minute, day, app_minute)
+        return Settled(effects, outcome == b"lost", seen, float(server_time))
 
     def beat(self, lease: float = LEASE_SECONDS) -> Arguments:
         """Say that this replica lives, for every 2 s; a lease of 0 takes leave, and what it had in flight is
         settled as sent with an unknown outcome.
         """
-        raise NotImplementedError
+        return [b"beat", *self._common, _number(lease)]
 
-    def beaten(self, reply: Reply, now: float) -> Beat:
+    def beaten(self, reply: Reply) -> Beat:
         """Read the answer."""
-        raise NotImplementedError
+        server_time, replicas, lapsed, reaped, more, told, epoch, *holds = reply
+        views = tuple(
+            HoldView(_key(name), _text(reason), float(seconds), bool(probing), bool(probe))
+            for name, reason, seconds, probing, probe in holds
+        )
+        told_all = views if told else None
+        return Beat(replicas, bool(lapsed), reaped, bool(more), _text(epoch), told_all, float(server_time))
 
     def clear(self, key: HoldKey) -> Arguments:
         """End a hold because an operator says so."""
-        raise NotImplementedError
+        return [b"clear", *self._common, *map(_bytes, (key.scope, key.app, key.tenant, key.api))]
 
     def cleared(self, reply: Reply, key: HoldKey, now: float) -> HoldChange | None:
         """Read the answer; None where there was no such hold."""
-        raise NotImplementedError
+        return _change(b"cleared", key, now, *reply) if reply else None
 
 
 def event(message: bytes, now: float) -> Room | Held | None:
     """Read what was published; None where it is nothing that this version knows."""
-    raise NotImplementedError
+    match json.loads(_text(message)):
+        case ["room", str(replica), str(app), str(tenant)]:
+            return Room(replica, app, tenant)
+        case ["hold", str(replica), action, scope, app, tenant, api, reason, seconds, probe]:
+            key = HoldKey(Scope(scope), app, tenant, api)
+            return Held(replica, HoldChange(HoldAction(action), key, reason, now + seconds, bool(probe)))
+    return None
+
+
+def _ask(ask: Ask) -> tuple[bytes, bytes, bytes]:
+    return _bytes(ask.app), b"" if ask.tenant is None else b"=" + _bytes(ask.tenant), _bytes(ask.api)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _text(octets: bytes) -> str:
+    return octets.decode("utf-8", "surrogateescape")
+
+
+def _number(number: float | None) -> bytes:
+    return b"" if number is None else repr(number).encode()
+
+
+def _flag(flag: bool) -> bytes:
+    return b"1" if flag else b"0"
+
+
+def _seen(*left: bytes) -> Seen:
+    return Seen(*(None if number == b"" else int(number) for number in left))
+
+
+def _change(action: bytes, key: HoldKey, now: float, reason: bytes, seconds: bytes, probe: int) -> HoldChange:
+    return HoldChange(HoldAction(_text(action)), key, _text(reason), now + float(seconds), bool(probe))
+
+
+def _key(name: bytes) -> HoldKey:
+    """A hold from its name in the script, see `hold_key` there."""
+    scope, _, rest = name.partition(b":")
+    match Scope(_text(scope)):
+        case Scope.TENANT:
+            length, _, rest = rest.partition(b":")
+            app, tenant = rest[: int(length)], rest[int(length) + 1 :]
+            return HoldKey(Scope.TENANT, app=_text(app), tenant=_text(tenant))
+        case Scope.APP:
+            return HoldKey(Scope.APP, app=_text(rest))
+        case Scope.API:
+            return HoldKey(Scope.API, api=_text(rest))

@@ -32,6 +32,7 @@ from config.values import (
     TenantLabel,
     choice,
     decimal,
+    label,
     whole,
 )
 
@@ -147,9 +148,12 @@ class Settings:
     state_file: str = _setting(
         "", FILE, "SQLite file that keeps budgets and holds across restarts; not supported yet, and refused"
     )
-    redis_url: str = _setting(
-        "", REDIS, "shares limits and holds between replicas; not supported yet, and refused"
+    redis_url: str = _setting("", REDIS, "Redis or Valkey that shares limits and holds between replicas")
+    redis_timeout_seconds: float = _setting(
+        "0.25", decimal(0.05, 5), "for one decision of Redis, until the local share stands in", "seconds"
     )
+    redis_prefix: str = _setting("xero-proxy", label(1), "begins every key in Redis")
+    redis_app_id: str = _setting("", label(0), "keeps apart what shares a Redis and is not to share limits")
     tenant_label: TenantLabel = _setting(
         "id", choice(TenantLabel), "tenant in metrics; at most 500 values, the rest as `other`"
     )
@@ -162,7 +166,6 @@ class Settings:
 
 _NOT_YET = {
     "state_file": "is not supported by this release: a restart forgets budgets and holds",
-    "redis_url": "is not supported by this release: replicas do not share limits",
 }
 """Settings that are documented and refused, so that nobody relies on what is not there."""
 

@@ -119,6 +119,13 @@ def decimal(low: float, high: float) -> Kind[float]:
     return Kind(f"a number from {low:g} to {high:g}", read)
 
 
+def label(shortest: int) -> Kind[str]:
+    """Letters, digits and a few marks that mean nothing to anybody."""
+    pattern = re.compile(rf"[A-Za-z0-9._:-]{{{shortest},64}}", re.ASCII)
+    allowed = f"{shortest or 'at most'}{' to ' if shortest else ' '}64 letters, digits, `.`, `_`, `:` or `-`"
+    return Kind(allowed, lambda text: text if pattern.fullmatch(text) else None)
+
+
 def choice(names: type[E]) -> Kind[E]:
     """One of an enumeration's values, in any case."""
     values: dict[str, E] = {str(member): member for member in names}

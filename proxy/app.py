@@ -34,6 +34,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
+from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
 from proxy.wire import check_aiohttp
@@ -69,7 +70,7 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        self._store = _store(settings, clock, random)
+        self._store = _store(settings, clock, random, registry, log)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
@@ -162,7 +163,7 @@ class Sidecar:
         self._log.error("crashed", place=place)
 
 
-def _store(settings: Settings, clock: Clock, random: Random) -> Store:
+def _store(settings: Settings, clock: Clock, random: Random, registry: CollectorRegistry, log: Log) -> Store:
     caps = Caps(
         minute=settings.tenant_minute_limit,
         minute_seconds=settings.minute_window_seconds,
@@ -175,7 +176,21 @@ def _store(settings: Settings, clock: Clock, random: Random) -> Store:
         backoff=settings.retry_backoff_seconds,
         backoff_max=settings.retry_backoff_max_seconds,
     )
-    return MemoryStore(caps, times, clock, random)
+    if not settings.redis_url:
+        return MemoryStore(caps, times, clock, random)
+    from proxy.stores.redis import RedisStore  # noqa: PLC0415 - nobody else shall load a Redis client
+    from proxy.stores.session import Server  # noqa: PLC0415 - as above
+
+    return RedisStore(
+        Server(settings.redis_url, settings.redis_timeout_seconds),
+        caps,
+        times,
+        clock,
+        random,
+        StoreTelemetry(registry, log),
+        prefix=settings.redis_prefix,
+        app_id=settings.redis_app_id,
+    )
 
 
 def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Telemetry) -> Scheduler:

@@ -64,6 +64,14 @@ class Gauges(Collector):
             ["tenant", "reason"],
             _joined(self._holds(snapshot), max),
         )
+        store = snapshot.store
+        yield _gauge("store_up", "Whether the store of limits answers.", ["kind"], {(store.kind,): store.up})
+        yield _gauge(
+            "store_replicas",
+            "Processes that share the limits, as far as this one knows.",
+            [],
+            {(): store.replicas},
+        )
         yield CounterMetricFamily(
             "xero_proxy_log_dropped", "Log lines that nobody took in time.", self._dropped()
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from proxy.alarms import Alarms
 from proxy.clock import Clock
 from proxy.core.holds import HoldAction, HoldChange
-from proxy.core.limits import Ask, Denial, Forecast, Permit, Settlement
+from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, HoldKey, ResponseClass, Snapshot, TenantView
 from proxy.core.place import Due, Place
@@ -122,7 +122,10 @@ class Scheduler:
 
     async def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Account for an attempt that has ended, and let others go for whom that made room."""
-        effects = await self._store.settle(permit, settlement)
+        self.settled(permit, await self._store.settle(permit, settlement))
+
+    def settled(self, permit: Permit, effects: Effects) -> None:
+        """What came of a settlement, be it known at once or later."""
         for change in effects.holds:
             self._observe(change, max(0.0, change.until - self._clock.now()))
             self._refuse_hopeless(change)
@@ -138,6 +141,11 @@ class Scheduler:
         self._observe(change, 0.0)
         self._turns.hold_changed(change)
         return True
+
+    def waiting(self, ask: Ask) -> bool:
+        """Whether more requests of this organisation wait behind the one that asks."""
+        place = self._turns.find(ask)
+        return place is not None and len(place.line) > 1
 
     def released(self, app: str, tenant: str | None) -> None:
         """Another process made room for calls of one organisation, or (None) of one app."""

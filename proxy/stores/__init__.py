@@ -13,7 +13,14 @@ from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
 
 
 class Heard(Protocol):
-    """Who is told of what others did with the same limits."""
+    """Who is told of what others did with the same limits, and of what is known only after a while."""
+
+    def waiting(self, ask: Ask) -> bool:
+        """Whether more requests of this organisation wait behind the one that asks."""
+        ...
+
+    def settled(self, permit: Permit, effects: Effects) -> None:
+        """What a settlement changed that had no effects yet when `Store.settle` returned."""
 
     def released(self, app: str, tenant: str | None) -> None:
         """Somebody else made room for calls of one organisation, or (None) of one app."""
@@ -41,7 +48,9 @@ class Store(Protocol):
         ...
 
     async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        """Account for an attempt that has ended; exactly once per permit."""
+        """Account for an attempt that has ended; exactly once per permit. Effects that are not known at once
+        are told to `Heard.settled`.
+        """
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so; None where there is none."""

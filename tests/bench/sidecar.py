@@ -64,8 +64,9 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     settings = read_settings(SETTINGS)
     sink = os.open(os.devnull, os.O_WRONLY)
     log = Log(organisation.clock.wall, descriptor=sink)
-    telemetry = Telemetry(CollectorRegistry(), log, TenantLabel.ID, "bench")
-    store = _store(settings, organisation.clock, random)
+    registry = CollectorRegistry()
+    telemetry = Telemetry(registry, log, TenantLabel.ID, "bench")
+    store = _store(settings, organisation.clock, random, registry, log)
     scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:

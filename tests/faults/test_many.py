@@ -38,7 +38,7 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
     telemetry = Telemetry(registry, log, TenantLabel.ID, "x")
     settings = read_settings({})
-    scheduler = _scheduler(settings, _store(settings, clock, Random(0)), clock, telemetry)
+    scheduler = _scheduler(settings, _store(settings, clock, Random(0), registry, log), clock, telemetry)
     registry.register(Gauges(scheduler.snapshot, telemetry.tenants, lambda: log.dropped))
     try:
         yield registry, telemetry, scheduler

@@ -1,0 +1,129 @@
+"""Keeping in touch with the server: the connection, the lease that a beat renews, and what others tell.
+
+While the server answers, `joined` has given out a `Link`; as soon as that is over `fell` is called, before
+any call on it learns that, and the next connection is tried beside all else. The subscription has a
+connection of its own, and its loss is no trouble: whoever waits asks again now and then anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+
+from redis.exceptions import RedisError
+
+from proxy.clock import Clock
+from proxy.stores.link import Link, Trouble, connection
+from proxy.stores.script import Beat, Script
+
+BEAT_SECONDS = 2.0
+PAUSE_SECONDS = 1.0
+"""Longest pause before another connection is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where it is: `url` holds the password. `timeout` in seconds is for a whole decision."""
+
+    url: str = field(repr=False)
+    timeout: float
+
+
+class Session:
+    """Connects again and again. `joined` gets a connection on which the first beat was answered, `beaten`
+    every later beat, `fell` the end of that connection (or that none came about), `told` what is published.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        script: Script,
+        clock: Clock,
+        random: Random,
+        *,
+        joined: Callable[[Link, Beat], None],
+        beaten: Callable[[Beat], None],
+        fell: Callable[[Trouble], None],
+        told: Callable[[bytes], None],
+    ) -> None:
+        self._server = server
+        self._script = script
+        self._clock = clock
+        self._random = random
+        self._joined = joined
+        self._beaten = beaten
+        self._fell = fell
+        self._told = told
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Try once to connect, and go on with that beside. Raises OSError where the URL cannot be used."""
+        connection(self._server.url)
+        tried = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._keep(tried)), asyncio.create_task(self._listen())]
+        await tried.wait()
+
+    async def close(self) -> None:
+        """Connect no more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _keep(self, tried: asyncio.Event) -> None:
+        while True:
+            began = self._clock.now()
+            link = Link(
+                self._server.url, self._script.namespace, timeout=self._server.timeout, clock=self._clock
+            )
+            link.over.add_done_callback(lambda over: self._fell(over.result()))
+            try:
+                if not await link.open():
+                    await self._live(link, tried)
+            finally:
+                await link.close()
+                tried.set()
+            if self._clock.now() - began < PAUSE_SECONDS:  # else the connection was good for something
+                await self._pause()
+
+    async def _live(self, link: Link, tried: asyncio.Event) -> None:
+        """Beat until the connection is over."""
+        epoch = ""
+        while (beat := await self._beat(link)) is not None:
+            if not epoch:
+                epoch = beat.epoch
+                self._joined(link, beat)
+                tried.set()
+            elif beat.lapsed or beat.epoch != epoch:
+                link.fail(Trouble("lapsed" if beat.epoch == epoch else "flushed"))
+            else:
+                self._beaten(beat)
+            await asyncio.wait([link.over], timeout=0 if beat.more else BEAT_SECONDS)
+
+    async def _beat(self, link: Link) -> Beat | None:
+        reply = await link.call(self._script.beat())
+        return None if isinstance(reply, Trouble) else self._script.beaten(reply)
+
+    async def _listen(self) -> None:
+        while True:
+            ears = connection(self._server.url)
+            try:
+                async with asyncio.timeout(self._server.timeout):
+                    await ears.connect()  # type: ignore[no-untyped-call]  # the library left it so
+                    await ears.send_command("SUBSCRIBE", self._script.channel)
+                while True:
+                    match await ears.read_response(disable_decoding=True):
+                        case [b"message", _, bytes(message)]:
+                            self._told(message)
+            except (RedisError, OSError):
+                pass
+            finally:
+                with contextlib.suppress(RedisError, OSError):
+                    await ears.disconnect(nowait=True)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        seconds = PAUSE_SECONDS * (0.5 + self._random.random() / 2)
+        await self._clock.sleep_until(self._clock.now() + seconds)

@@ -1,0 +1,93 @@
+"""Settlements on their way to the server: sent at once and awaited by nobody, or kept until it is back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from proxy.clock import Clock
+from proxy.core.limits import Effects, Limits, Permit, Settlement
+from proxy.stores import Heard
+from proxy.stores.link import Link, Trouble
+from proxy.stores.script import Script
+from proxy.stores.telemetry import StoreTelemetry
+
+LEARNED_MAX = 1000
+"""So many responses to permits that the server never granted are kept for it. Of the others there are never
+more than were under way when it went away.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Debt:
+    """A settlement that the server is to hear of. `effects` are what it had on this replica's own account;
+    `told` says whether anybody knows of them, `alone` that the server never granted the permit.
+    """
+
+    permit: Permit
+    settlement: Settlement
+    random: float
+    effects: Effects
+    alone: bool
+    told: bool = False
+
+
+class Settlements:
+    """Delivers each once where that can be known, and again where it cannot: the script takes no permit
+    back twice.
+    """
+
+    def __init__(self, script: Script, limits: Limits, clock: Clock, telemetry: StoreTelemetry) -> None:
+        self.heard: Heard | None = None
+        self._script = script
+        self._limits = limits
+        self._clock = clock
+        self._telemetry = telemetry
+        self._granted: deque[Debt] = deque()
+        self._learned: deque[Debt] = deque(maxlen=LEARNED_MAX)
+
+    def keep(self, debt: Debt) -> None:
+        """Until the server is back."""
+        (self._learned if debt.alone else self._granted).append(replace(debt, told=True))
+
+    def deliver_kept(self, link: Link) -> bool:
+        """Whether there were any."""
+        kept = [*self._granted, *self._learned]
+        self._granted.clear()
+        self._learned.clear()
+        for debt in kept:
+            self.deliver(link, debt)
+        return bool(kept)
+
+    def deliver(self, link: Link, debt: Debt) -> None:
+        """Send it; what comes of it is told later."""
+        now = self._clock.now()
+        reply = link.call(self._script.settle(debt.permit, debt.settlement, now, debt.random))
+        reply.add_done_callback(partial(self._delivered, debt, now))
+
+    def _delivered(self, debt: Debt, sent_at: float, answer: asyncio.Future[Any]) -> None:
+        reply, now = answer.result(), self._clock.now()
+        if isinstance(reply, Trouble):
+            self._telemetry.failed("settle")
+            self._tell(debt, debt.effects)
+            self.keep(debt)
+            return
+        settled = self._script.settled(reply, debt.permit, now)
+        self._telemetry.operation("settle", "lost" if settled.lost else "settled", now - sent_at)
+        if settled.lost and not debt.alone and not debt.told:
+            self._telemetry.lease_lost()
+        for change in settled.effects.holds:
+            self._limits.holds.follow(change, now)
+        self._tell(debt, settled.effects)
+
+    def _tell(self, debt: Debt, effects: Effects) -> None:
+        if self.heard is None:
+            return
+        if not debt.told:
+            self.heard.settled(debt.permit, effects)
+        else:
+            for change in effects.holds:
+                self.heard.hold_changed(change)

@@ -34,6 +34,7 @@ from config.values import (
     decimal,
     label,
     whole,
+    without_password,
 )
 
 PREFIX = "XERO_PROXY_"
@@ -47,7 +48,6 @@ _KIB = 1024
 _EVERY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
 # A Service named xero-proxy makes Kubernetes set these in every pod of its namespace.
 _SERVICE_LINK = re.compile(r"XERO_PROXY_(.+_)?(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
-_PLAIN_REDIS = re.compile(r"(rediss?://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
 
 
 class BadSettings(Exception):
@@ -282,7 +282,7 @@ def _same_socket(one: Address, other: Address) -> bool:
 
 def _shown(key: str, value: object) -> str:
     if key == "redis_url":
-        return _without_password(str(value))
+        return without_password(str(value), MASK)
     match value:
         case bool():
             return str(value).lower()
@@ -292,12 +292,3 @@ def _shown(key: str, value: object) -> str:
             return MASK if value else ""
         case _:
             return str(value)
-
-
-def _without_password(url: str) -> str:
-    """A Redis address whose parts are plain loses its user and password; any other is masked whole."""
-    plain = _PLAIN_REDIS.fullmatch(url)
-    if plain is None:
-        return MASK if url else ""
-    scheme, login, host, path = plain.groups(default="")
-    return f"{scheme}{MASK + '@' if login else ''}{host}{path}"

@@ -24,6 +24,7 @@ _HOST_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:\[\]]*)(:(?P<port>[0-9]{1,5}))?
 _NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{0,4096}", re.ASCII)
 _REDIS = re.compile(r"(rediss?://|unix:///)[!-~]{1,4096}", re.ASCII)
+_PLAIN_REDIS = re.compile(r"(rediss?://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
 _PORTS = {"http": 80, "https": 443}
 _FLAGS = {
     "true": True,
@@ -130,6 +131,15 @@ def choice(names: type[E]) -> Kind[E]:
     """One of an enumeration's values, in any case."""
     values: dict[str, E] = {str(member): member for member in names}
     return Kind("one of " + ", ".join(values), lambda text: values.get(text.lower()))
+
+
+def without_password(url: str, mask: str) -> str:
+    """A Redis address whose parts are plain loses its user and password; any other is masked whole."""
+    plain = _PLAIN_REDIS.fullmatch(url)
+    if plain is None:
+        return mask if url else ""
+    scheme, login, host, path = plain.groups(default="")
+    return f"{scheme}{mask + '@' if login else ''}{host}{path}"
 
 
 def _read_address(text: str) -> Address | None:

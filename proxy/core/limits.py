@@ -6,6 +6,7 @@ concurrency, minute and day, and the app's minute. All agree and all are charged
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proxy.core.accounts import Account, Accounts, Caps
@@ -114,10 +115,11 @@ class Limits:
         self._permits += 1
         return self._permits
 
-    def acquire(self, ask: Ask, now: float, ahead: int = 0) -> Permit | Denial:
+    def acquire(self, ask: Ask, now: float, ahead: Callable[[], int] | None = None) -> Permit | Denial:
         """Decide at the last moment before sending; a denial has cost nothing.
 
-        `ahead` places of the organisation are for others, who shall come within `GRACE_SECONDS`.
+        `ahead` counts the others who go first where the organisation's places are few; they are to come
+        within `GRACE_SECONDS`. It is asked only where nothing else says no.
         """
         keys = keys_of(ask.app, ask.tenant, ask.api)
         tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
@@ -136,9 +138,12 @@ class Limits:
         app = self.accounts.app(ask.app, now)
         if app.free(now) <= 0:
             return Denial(Limit.APP_MINUTE, app.earliest(now))
-        if ahead and tenant is not None and ahead >= min(free, self._caps.concurrent - tenant.in_flight):
-            minute = free <= self._caps.concurrent - tenant.in_flight
-            return Denial(Limit.MINUTE if minute else Limit.CONCURRENT, now + GRACE_SECONDS)
+        if (
+            ahead is not None
+            and tenant is not None
+            and (denial := self._others_first(tenant, free, ahead(), now))
+        ):
+            return denial
         app.dispatch(now)
         following = self._charge(tenant, free, now) if tenant is not None else None
         self._permits += 1
@@ -239,6 +244,12 @@ class Limits:
         ]
         apps = [AppView(app, window.limit, window.free(now)) for app, window in self.accounts.apps.items()]
         return tenants, apps
+
+    def _others_first(self, tenant: Account, free: int, ahead: int, now: float) -> Denial | None:
+        places = self._caps.concurrent - tenant.in_flight
+        if not ahead or ahead < min(free, places):
+            return None
+        return Denial(Limit.MINUTE if free <= places else Limit.CONCURRENT, now + GRACE_SECONDS)
 
     def _charge(self, tenant: Account, free: int, now: float) -> Denial | None:
         """Charge a tenant that had `free` calls left in its minute; what the next one would be told."""

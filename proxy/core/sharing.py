@@ -8,7 +8,8 @@ replica does alone when it cannot reach the server.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf
+from functools import partial
+from math import floor, inf
 
 from proxy.core.accounts import Caps
 from proxy.core.day import ASK_AGAIN_SECONDS, Day
@@ -48,7 +49,7 @@ class Contenders:
     """
 
     seconds: float
-    window: float = -inf
+    window: int | None = None
     had: dict[str, int] = field(default_factory=dict)
     due: dict[str, tuple[float, float]] = field(default_factory=dict)
     freed_at: float = -inf
@@ -78,8 +79,8 @@ class Contenders:
         self.freed_at = now
 
     def _turn_over(self, now: float) -> None:
-        if now // self.seconds != self.window:
-            self.window = now // self.seconds
+        if (window := floor(now / self.seconds)) != self.window:
+            self.window = window
             self.had.clear()
 
     def _expected(self, asked_at: float, until: float) -> float:
@@ -151,7 +152,7 @@ class SharedLimits:
     def _in_turn(
         self, contenders: Contenders, replica: str, ask: Ask, now: float, *, more: bool
     ) -> Permit | Denial:
-        decision = self.limits.acquire(ask, now, contenders.ahead(replica, now))
+        decision = self.limits.acquire(ask, now, partial(contenders.ahead, replica, now))
         if isinstance(decision, Permit):
             contenders.granted(replica, now, self._back_at(decision, now) if more else None)
         elif decision.hold is None and decision.limit in {Limit.MINUTE, Limit.CONCURRENT}:

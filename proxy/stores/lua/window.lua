@@ -16,13 +16,6 @@ local function exact(number)
   return string.format('%.17g', number)
 end
 
--- The first moment at which `at` is `seconds` ago however the subtraction is rounded.
-local function after(at, seconds)
-  local sum = at + seconds
-  local _, exponent = math.frexp(sum)
-  return sum + math.ldexp(1, exponent - 53)
-end
-
 local function read_account(key, limit)
   local account = {key = key, limit = limit, span = caps.seconds * (1 + CLOCK_DRIFT), old = {}}
   local values = redis.call('HMGET', key, unpack(FIELDS))
@@ -163,13 +156,13 @@ local function earliest(account, now)
   local vacant = now
   local left = account.limit - occupied(account, now)
   if left <= 0 then
-    local at = leaving(account, -left, now - account.span)
-    vacant = at and after(at, account.span)
+    local at = leaving(account, math.max(0, -left), now - account.span)
+    vacant = at and at + account.span
   end
   if not vacant or unclaimed(account, now) > 0 then
     return vacant
   end
-  return math.max(vacant, after(account.sent_at, HEARING_SECONDS))
+  return math.max(vacant, account.sent_at + HEARING_SECONDS)
 end
 
 local function forget_moments(account, set, horizon)

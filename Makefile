@@ -10,7 +10,7 @@ LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test test-deploy unit lint format bench corpus bench-tools soak image sbom lock clean
+.PHONY: help setup run demo test test-deploy test-replicas unit lint format bench corpus bench-tools soak image sbom lock clean
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ unit: setup ## run the tests alone: those of the pure core with every branch cov
 test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say which tools are missing
 	$(BIN)/mypy -p deploy -p tests.deploy
 	$(BIN)/python -m pytest tests/deploy
+
+test-replicas: setup ## let replicas share a real server that fails in every way, in real time: six minutes
+	$(BIN)/python -m pytest tests/replicas -s
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,15 +68,18 @@ class _Call:
 
 class Link:
     """A connection to `url`; `timeout` in seconds is for connecting and for each call, `namespace` the one
-    key of every call. `open` comes first and `close` last; `over` is done when the connection is of no use
-    any more.
+    key of every call. `open` comes first and `close` last. When the connection is of no use any more `lost` is
+    called, once and before any call learns of it, and `over` is done.
     """
 
-    def __init__(self, url: str, namespace: str, *, timeout: float, clock: Clock) -> None:
+    def __init__(
+        self, url: str, namespace: str, *, timeout: float, clock: Clock, lost: Callable[[Trouble], None]
+    ) -> None:
         self._connection = connection(url)
         self._namespace = namespace
         self._timeout = timeout
         self._clock = clock
+        self._lost = lost
         self._calls: deque[_Call] = deque()
         self._out: list[bytes] = []
         self._more = asyncio.Event()
@@ -107,16 +110,12 @@ class Link:
             self._send(_Call(arguments, self._clock.now(), answer))
         return answer
 
-    async def idle(self) -> None:
-        """Wait until no call is under way."""
-        while self._calls:
-            await asyncio.wait([self._calls[-1].answer])
-
     def fail(self, trouble: Trouble) -> None:
         """Give the connection up because of `trouble`."""
         if self.over.done():
             return
         self.over.set_result(trouble)
+        self._lost(trouble)
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:

@@ -76,12 +76,19 @@ class Session:
         while True:
             began = self._clock.now()
             link = Link(
-                self._server.url, self._script.namespace, timeout=self._server.timeout, clock=self._clock
+                self._server.url,
+                self._script.namespace,
+                timeout=self._server.timeout,
+                clock=self._clock,
+                lost=self._fell,
             )
-            link.over.add_done_callback(lambda over: self._fell(over.result()))
             try:
                 if not await link.open():
                     await self._live(link, tried)
+            except Exception as error:  # noqa: BLE001 - what cannot be read now may be readable later
+                told = {"message": "a reply of the shared store", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
+                link.fail(Trouble("error"))
             finally:
                 await link.close()
                 tried.set()

@@ -132,9 +132,14 @@ class Process:
     async def admin(self, path: str) -> bytes:
         return (await self.ask(request(b"GET " + path.encode()), self.admin_port)).body
 
+    async def status(self) -> dict[str, Any]:
+        """What `/status` says."""
+        status: dict[str, Any] = json.loads(await self.admin("/status"))
+        return status
+
     async def waiting(self, callers: int) -> None:
         """Until so many requests wait."""
-        while json.loads(await self.admin("/status"))["waiting"] != callers:
+        while (await self.status())["waiting"] != callers:
             assert self.process.returncode is None
 
     async def count(self, name: str, **labels: str) -> float:

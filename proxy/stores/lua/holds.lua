@@ -155,10 +155,11 @@ local function settle_holds(keys, permit, sent_at, answer, now)
   return changes
 end
 
-local function publish_hold(key, what, now)
+-- Tell everybody, in the name of `owner`: a replica knows already what it did itself.
+local function publish_hold(owner, key, what, now)
   local seconds = math.max(0, what.ends - now)
   redis.call('PUBLISH', EVENTS, cjson.encode({
-    'hold', replica, what.action, key.scope, key.app or '', key.tenant or '', key.api or '', what.reason,
+    'hold', owner, what.action, key.scope, key.app or '', key.tenant or '', key.api or '', what.reason,
     seconds, what.probe and 1 or 0,
   }))
 end

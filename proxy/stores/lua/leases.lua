@@ -67,7 +67,7 @@ local function clear(now)
   end
   local changes = {}
   end_hold(changes, key, 1, old, 'cleared')
-  publish_hold(key, changes[1], now)
+  publish_hold(replica, key, changes[1], now)
   return {old.reason, said(old.ends - now), old.probe and 1 or 0}
 end
 

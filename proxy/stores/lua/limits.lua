@@ -194,7 +194,7 @@ local function learn_all(tenant, app, sent_at, answer, now)
   return 0
 end
 
--- Account for what became of a permit: {permit, app, tenant, api, sent_at}; `lost` ones only teach.
+-- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach.
 local function settle_permit(record, answer, lost, seen, now)
   local tenant, app = tenant_account(record.app, record.tenant), app_account(record.app)
   local waited = tenant and now <= tenant.awaited
@@ -204,7 +204,7 @@ local function settle_permit(record, answer, lost, seen, now)
   local keys = hold_keys(record.app, record.tenant, record.api)
   local changes = settle_holds(keys, record.permit, record.sent_at, answer, now)
   for _, what in ipairs(changes) do
-    publish_hold(keys[what.place], what, now)
+    publish_hold(record.owner, keys[what.place], what, now)
   end
   if not lost then
     discharge(app, answer, record.permit)
@@ -213,7 +213,7 @@ local function settle_permit(record, answer, lost, seen, now)
     end
     if full or (spent and free(tenant, now) > 0) then
       tenant.freed_at = now
-      redis.call('PUBLISH', EVENTS, cjson.encode({'room', replica, record.app, record.tenant}))
+      redis.call('PUBLISH', EVENTS, cjson.encode({'room', record.owner, record.app, record.tenant}))
     end
   end
   write_account(app)
@@ -231,7 +231,10 @@ local function read_permit(name, number)
   end
   redis.call('HDEL', permits_of(name), number)
   local app, tenant, api, sent_at = unpack(cmsgpack.unpack(packed))
-  return {permit = name .. ':' .. number, app = app, tenant = tenant or nil, api = api, sent_at = tonumber(sent_at)}
+  return {
+    owner = name, permit = name .. ':' .. number,
+    app = app, tenant = tenant or nil, api = api, sent_at = tonumber(sent_at),
+  }
 end
 
 local function answer_given(now)
@@ -252,7 +255,7 @@ end
 -- A permit that is not here was reaped, or never granted here: what its replica says of it is believed.
 local function claimed(now)
   return {
-    permit = '', app = given.app, tenant = tenant_of(given.tenant), api = given.api,
+    owner = replica, permit = '', app = given.app, tenant = tenant_of(given.tenant), api = given.api,
     sent_at = now - tonumber(given.sent_age),
   }
 end

@@ -68,8 +68,8 @@ class _Call:
 
 class Link:
     """A connection to `url`; `timeout` in seconds is for connecting and for each call, `namespace` the one
-    key of every call. `open` comes first and `close` last. When the connection is of no use any more `lost` is
-    called, once and before any call learns of it, and `over` is done.
+    key of every call. `open` comes first and `close` last. When the connection is of no use any more `lost`
+    is called, once and before any call learns of it, and `over` is done.
     """
 
     def __init__(

@@ -124,7 +124,7 @@ class Session:
                     match await ears.read_response(disable_decoding=True):
                         case [b"message", _, bytes(message)]:
                             self._told(message)
-            except (RedisError, OSError):
+            except (RedisError, OSError, ValueError):  # ValueError: a message that cannot be read
                 pass
             finally:
                 with contextlib.suppress(RedisError, OSError):

@@ -84,10 +84,10 @@ class Story:
         return Script("xero-proxy", "", replica, self.caps, TIMES)
 
     def run(self, script: Script, arguments: Arguments) -> Reply:
-        reply: Reply = self._do("EVAL", TOLD_TIME, 1, script.namespace, *arguments, repr(self.now))
+        reply: Reply = self.do("EVAL", TOLD_TIME, 1, script.namespace, *arguments, repr(self.now))
         return reply
 
-    def _do(self, *command: Any) -> Any:
+    def do(self, *command: Any) -> Any:
         return self.client.execute_command(*command)  # type: ignore[no-untyped-call]  # the library left it so
 
     def step(self) -> None:
@@ -115,12 +115,12 @@ class Story:
         accounts = self.core.limits.accounts
         if window := accounts.apps.get(ask.app):
             key = f"{{xero-proxy:}}:a:{ask.app}"
-            self._same_window(window, key, self._do("HGETALL", key))
+            self._same_window(window, key, self.do("HGETALL", key))
         if ask.tenant is None or (ask.app, ask.tenant) not in accounts.tenants:
             return
         account = accounts.tenants[ask.app, ask.tenant]
         key = f"{{xero-proxy:}}:t:{len(ask.app)}:{ask.app}:{ask.tenant}"
-        kept = self._do("HGETALL", key)
+        kept = self.do("HGETALL", key)
         self._same_window(account.minute, key, kept)
         day = account.day
         assert _number(kept, b"in_flight", 0) == account.in_flight
@@ -128,7 +128,7 @@ class Story:
         assert _number(kept, b"used", 0) == day._used
         assert _number(kept, b"asked_at", -inf) == day._asked_at
         buckets = [b"%.17g %d" % (began, count) for began, count in day._buckets]
-        assert self._do("LRANGE", f"{key}:d", 0, -1) == buckets
+        assert self.do("LRANGE", f"{key}:d", 0, -1) == buckets
 
     def _same_window(self, window: Window, key: str, kept: dict[bytes, bytes]) -> None:
         assert _number(kept, b"sent", 0) == window._sent.total
@@ -149,7 +149,7 @@ class Story:
         assert _number(kept, b"began_before", -inf) == window._began_before
 
     def _scores(self, key: str) -> list[float]:
-        return [score for _, score in self._do("ZRANGE", key, 0, -1, "WITHSCORES")]
+        return [score for _, score in self.do("ZRANGE", key, 0, -1, "WITHSCORES")]
 
     def _pause(self) -> None:
         if self.busy:

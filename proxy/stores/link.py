@@ -45,6 +45,7 @@ REASONS = {
     "WRONGPASS": "auth",
 }
 """What a server says when it cannot do as asked, and what operators are told."""
+_NAMED, _WHOLE = (b"EVALSHA", SHA.encode()), (b"EVAL", SOURCE.encode())
 _CODE = re.compile(r"(?:^|-)([A-Z]{4,})\b")
 
 
@@ -76,7 +77,7 @@ class Link:
         self, url: str, namespace: str, *, timeout: float, clock: Clock, lost: Callable[[Trouble], None]
     ) -> None:
         self._connection = connection(url)
-        self._namespace = namespace
+        self._namespace = namespace.encode()
         self._timeout = timeout
         self._clock = clock
         self._lost = lost
@@ -131,8 +132,9 @@ class Link:
             await self._connection.disconnect(nowait=True)
 
     def _send(self, call: _Call) -> None:
-        name = ("EVAL", SOURCE) if call.whole else ("EVALSHA", SHA)
-        self._out += self._connection.pack_command(*name, 1, self._namespace, *call.arguments)
+        self._out.append(
+            _packed([*(_WHOLE if call.whole else _NAMED), b"1", self._namespace, *call.arguments])
+        )
         self._calls.append(call)
         self._more.set()
         if self._timer is None:
@@ -195,6 +197,12 @@ def connection(url: str) -> Connection:
     except (RedisError, TypeError, ValueError):
         # The reason can quote a part of the URL, which holds the password.
         raise OSError("XERO_PROXY_REDIS_URL has a part that Redis clients do not know") from None
+
+
+def _packed(command: Sequence[bytes]) -> bytes:
+    """As the client does it, for texts that are bytes already, in a fraction of its time."""
+    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
 
 
 def _tell(call: _Call, result: Sequence[Any] | Trouble) -> None:

@@ -25,7 +25,7 @@ from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Permit, Settleme
 from proxy.core.model import HoldKey, HoldView, Scope
 from proxy.core.sharing import LEASE_SECONDS, Pulse
 
-Arguments = list[str | bytes]
+Arguments = list[bytes]
 Reply = Sequence[Any]
 """As a client gives it that decodes nothing (`decode_responses=False`)."""
 

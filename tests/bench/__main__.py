@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from proxy import __version__
-from tests.bench import decide, share, waiting
+from tests.bench import decide, share, stores, waiting
 from tests.bench.interpreter import interpreter
 from tests.bench.peers import options, run
 
@@ -18,6 +18,7 @@ def main() -> None:
         "limits": share.report,
         "decide": decide.report,
         "waiting": waiting.report,
+        "stores": stores.report,
     }
     names = [*measurements, "peers"]
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)

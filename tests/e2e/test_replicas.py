@@ -1,4 +1,4 @@
-"""Two sidecars as processes share one server. What happens under long load and with faults: tests/replicas."""
+"""Two sidecars as processes share one server. Long load and faults are in tests/replicas."""
 
 from __future__ import annotations
 

@@ -1,0 +1,129 @@
+"""What a store adds to a request: time until its permit is there and its settlement handed over, and CPU.
+
+Requests come at a fixed rate, to many organisations in turn, whatever became of those before. Each is what
+the pipeline does with the scheduler: a permit, an attempt that takes no time, a settlement. The server is on
+the loopback address; its operations are counted by the server itself, beats included.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from random import Random
+from statistics import quantiles
+
+from prometheus_client import CollectorRegistry
+
+from config.values import LogLevel
+from proxy.clock import Clock
+from proxy.core.accounts import Caps
+from proxy.core.holds import HoldTimes
+from proxy.core.limits import Ask, Permit, Settlement
+from proxy.core.lines import Ticket
+from proxy.core.model import Execution, Remaining, ResponseClass
+from proxy.log import Log
+from proxy.scheduler import Scheduler, Waiting
+from proxy.stores import Store
+from proxy.stores.memory import MemoryStore
+from proxy.stores.redis import RedisStore
+from proxy.stores.session import Server as Address
+from proxy.stores.telemetry import StoreTelemetry
+from tests import servers
+from tests.bench.report import table, verdict
+
+RATE, SECONDS, TENANTS = 200.0, 10.0, 50
+MOST_MILLISECONDS, MOST_OPERATIONS = 0.5, 2.0
+FREE = 1_000_000
+CAPS = Caps(minute=FREE, day=FREE, app_minute=FREE)
+OK = ResponseClass("success", Execution.DONE, healthy=True)
+
+Open = Callable[[Clock], AbstractAsyncContextManager[Store]]
+
+
+@asynccontextmanager
+async def memory(clock: Clock) -> AsyncIterator[Store]:
+    """In this process."""
+    yield MemoryStore(CAPS, HoldTimes(), clock, Random(0))
+
+
+def redis(url: str) -> Open:
+    """On the server at `url`."""
+
+    @asynccontextmanager
+    async def opened(clock: Clock) -> AsyncIterator[Store]:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
+        telemetry = StoreTelemetry(CollectorRegistry(), log)
+        yield RedisStore(
+            Address(url, 0.25), CAPS, HoldTimes(), clock, Random(), telemetry, prefix="bench", app_id=""
+        )
+        log.close(1.0)
+        os.close(sink)
+
+    return opened
+
+
+async def measured(opened: Open) -> tuple[list[float], float]:
+    """Seconds that each request spent in the store, and seconds of CPU a request, the rate's own included."""
+    clock = Clock()
+    async with opened(clock) as store:
+        scheduler = Scheduler(store, clock, Waiting())
+        await store.start(scheduler)
+        spent: list[float] = []
+        began, cpu = clock.now(), time.process_time()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(RATE * SECONDS)):
+                await clock.sleep_until(began + number / RATE)
+                group.create_task(_request(scheduler, clock, number, spent))
+        cpu = time.process_time() - cpu
+        await store.close()
+        scheduler.close()
+    return spent, cpu / len(spent)
+
+
+async def _request(scheduler: Scheduler, clock: Clock, number: int, spent: list[float]) -> None:
+    began = time.perf_counter()
+    ticket = Ticket(Ask("app", f"tenant-{number % TENANTS}", "accounting"), clock.now(), clock.now() + 60.0)
+    permit = scheduler.take(ticket) or await scheduler.acquire(ticket)
+    if not isinstance(permit, Permit):
+        raise TypeError("there is room for every call")
+    await scheduler.settle(permit, Settlement(OK, True, clock.now(), Remaining(FREE - 1, FREE - 1, FREE - 1)))
+    spent.append(time.perf_counter() - began)
+
+
+def report() -> None:
+    """Measure every store that this machine can run, and print it."""
+    print(
+        "## Stores\n\n"
+        f"Milliseconds that a request spends in the store at {RATE:.0f} requests a second, {SECONDS:.0f} s,\n"
+        f"{TENANTS} organisations; CPU is of the sidecar's part, asyncio and the load itself included.\n"
+    )
+    rows, holds = [_row("memory", *asyncio.run(measured(memory)), 0.0)], []
+    with ExitStack() as stack:
+        for name, binary in (("Valkey", servers.valkey()), ("Redis", servers.redis())):
+            if binary is None:
+                continue
+            server = stack.enter_context(servers.server(binary))
+            spent, cpu = asyncio.run(measured(redis(server.url)))
+            stats = server.do("INFO", "commandstats")
+            calls = sum(stats.get(f"cmdstat_{each}", {}).get("calls", 0) for each in ("eval", "evalsha"))
+            operations = calls / len(spent)
+            rows.append(
+                _row(f"{name} {server.do('INFO', 'server')['redis_version']}", spent, cpu, operations)
+            )
+            middle = quantiles(spent, n=100)[49] * 1000
+            holds.append((name, middle, operations))
+    print(table(("", "p50, ms", "p99, ms", "CPU, µs a request", "operations a request"), rows), end="\n\n")
+    for name, middle, operations in holds:
+        text = f"{name} adds at most {MOST_MILLISECONDS} ms in the median (is {middle:.2f})"
+        print(verdict(text, holds=middle <= MOST_MILLISECONDS))
+        text = f"{name} takes at most {MOST_OPERATIONS:.0f} operations a request (is {operations:.2f})"
+        print(verdict(text, holds=round(operations, 2) <= MOST_OPERATIONS))
+
+
+def _row(name: str, spent: list[float], cpu: float, operations: float) -> tuple[str, ...]:
+    cuts = quantiles(spent, n=100)
+    return name, f"{cuts[49] * 1000:.2f}", f"{cuts[98] * 1000:.2f}", f"{cpu * 1e6:.0f}", f"{operations:.2f}"

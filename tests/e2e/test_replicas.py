@@ -21,8 +21,8 @@ async def test_two_replicas_stay_within_the_limits_while_their_server_comes_and_
     with servers.server(binary) as shared:
         async with (
             xero(WINDOW) as world,
-            replica(world.url, shared.url, WINDOW) as one,
-            replica(world.url, shared.url, WINDOW) as other,
+            replica(world.url, shared.url, WINDOW, redis_timeout_seconds=2) as one,
+            replica(world.url, shared.url, WINDOW, redis_timeout_seconds=2) as other,
         ):
             both = {"one": one, "other": other}
             await asyncio.gather(*(load.backlog(name, each, CALLS) for name, each in both.items()))

@@ -47,7 +47,9 @@ def server() -> Iterator[Server]:
 class Replica:
     """A store, what it hears, logs and counts."""
 
-    def __init__(self, url: str, folder: Path, caps: Caps | None = None, **options: str) -> None:
+    def __init__(
+        self, url: str, folder: Path, caps: Caps | None = None, timeout: float = 2.0, **options: str
+    ) -> None:
         self.ears, self.clock, self.registry = Ears(), Clock(), CollectorRegistry()
         self._path = folder / os.urandom(4).hex()
         self._file = self._path.open("wb")
@@ -55,7 +57,7 @@ class Replica:
         telemetry = StoreTelemetry(self.registry, self._log)
         names = {"prefix": "test", "app_id": "", **options}
         self.store = RedisStore(
-            Address(url, 0.25), caps or Caps(), HoldTimes(), self.clock, Random(), telemetry, **names
+            Address(url, timeout), caps or Caps(), HoldTimes(), self.clock, Random(), telemetry, **names
         )
 
     async def __aenter__(self) -> Self:
@@ -185,7 +187,7 @@ async def test_lost_scripts_are_loaded_again(server: Server, tmp_path: Path) -> 
 async def test_a_frozen_server_costs_one_decision_the_timeout_and_the_others_nothing(
     server: Server, tmp_path: Path
 ) -> None:
-    async with Replica(server.url, tmp_path) as one:
+    async with Replica(server.url, tmp_path, timeout=0.25) as one:
         server.signal(signal.SIGSTOP)
         began = one.clock.now()
         permit = await one.permit()
@@ -249,7 +251,10 @@ async def settled(replica: Replica) -> None:
 
 async def test_what_is_owed_is_paid_when_the_server_is_back(server: Server, tmp_path: Path) -> None:
     caps = Caps(concurrent=2)
-    async with Replica(server.url, tmp_path, caps) as one, Replica(server.url, tmp_path, caps) as other:
+    async with (
+        Replica(server.url, tmp_path, caps, timeout=0.5) as one,
+        Replica(server.url, tmp_path, caps) as other,
+    ):
         permits = [await one.permit() for _ in range(2)]
         server.signal(signal.SIGSTOP)
         for permit in permits:

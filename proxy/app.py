@@ -70,7 +70,7 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        self._store = _store(settings, clock, random, registry, log)
+        self._store = _store(settings, clock, random, StoreTelemetry(registry, log))
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
@@ -163,7 +163,7 @@ class Sidecar:
         self._log.error("crashed", place=place)
 
 
-def _store(settings: Settings, clock: Clock, random: Random, registry: CollectorRegistry, log: Log) -> Store:
+def _store(settings: Settings, clock: Clock, random: Random, telemetry: StoreTelemetry) -> Store:
     caps = Caps(
         minute=settings.tenant_minute_limit,
         minute_seconds=settings.minute_window_seconds,
@@ -187,7 +187,7 @@ def _store(settings: Settings, clock: Clock, random: Random, registry: Collector
         times,
         clock,
         random,
-        StoreTelemetry(registry, log),
+        telemetry,
         prefix=settings.redis_prefix,
         app_id=settings.redis_app_id,
     )

@@ -31,7 +31,10 @@ from proxy.gauges import EVERYBODY
 from proxy.job import Job
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
 from proxy.replies import GATEWAY_TIMEOUT, unkept
+from proxy.stores.link import OTHER_REASONS, REASONS
+from proxy.stores.telemetry import OUTCOMES, StoreTelemetry
 from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
+from tests.stores.test_telemetry import use_store
 from tests.test_telemetry import REQUEST_FIELDS, Operators, use_everything
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +202,7 @@ def metrics() -> str:
     rows = []
     with closing(Operators()) as operators:
         use_everything(operators)
+        use_store(StoreTelemetry(operators.registry, operators.log))
         for family in operators.registry.collect():
             if not family.name.startswith("xero_proxy_"):
                 continue
@@ -219,6 +223,10 @@ def labels() -> str:
         ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, "backoff", "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
         ("`reason` of `hold_seconds`, `holds_total`", code(sorted(held))),
+        ("`kind`", code(("memory", "sqlite", "redis"))),
+        ("`operation`", code(sorted(said_to("operation")))),
+        ("`outcome`", code(sorted(OUTCOMES))),
+        ("`reason` of `store_errors_total`", code(sorted({*REASONS.values(), *OTHER_REASONS}))),
         ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
         ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
         ("`stage`", code(sorted(said_to("left_at") | {"response"}))),

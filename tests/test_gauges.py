@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from config.values import TenantLabel
-from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot
+from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView
 from proxy.gauges import Gauges
 from proxy.telemetry import TENANTS_MAX, TenantNames
 from tests.test_telemetry import tenant_view
@@ -34,6 +34,11 @@ def test_nothing_is_asked_before_the_first_scrape() -> None:
 
 def test_lost_log_lines_are_counted() -> None:
     assert scrape(Snapshot())["log_dropped"] == {(): 7}
+
+
+def test_the_store_tells_whether_it_is_there_and_for_how_many() -> None:
+    found = scrape(Snapshot(store=StoreView("redis", up=False, trouble="timeout", replicas=3)))
+    assert (found["store_up"], found["store_replicas"]) == ({("redis",): 0}, {(): 3})
 
 
 def test_one_organisation_under_two_apps_is_joined_as_the_meaning_asks() -> None:

@@ -38,11 +38,14 @@ CONTRACT = {
     "build_info": ("gauge", {"version", "python"}),
     "log_dropped_total": ("counter", set()),
     "event_loop_lag_seconds": ("histogram", set()),
+    "store_up": ("gauge", {"kind"}),
+    "store_replicas": ("gauge", set()),
 }
 REQUEST_FIELDS = """
     time level event request_id app tenant api method route status class attempts seconds queue_seconds
     upstream_seconds limit bytes_in bytes_out xero_correlation_id error gone_at
 """.split()  # noqa: SIM905 - as a list it is 20 lines
+BUDGETS = {"minute_limit": 60, "minute_remaining": 60, "day_limit": 5000, "day_remaining": 5000}
 ROUTE = Route(Host.API, "accounting", "app", "acme", limited=True, template="/api.xro/2.0/Invoices/{id}")
 TENANT_HOLD = HoldKey(Scope.TENANT, app="app", tenant="acme")
 
@@ -53,10 +56,7 @@ def tenant_view(tenant: str = "acme", app: str = "app", queued: int = 0, **other
         "blocked_by": "",
         "next_seconds": None,
         "in_flight": 0,
-        "minute_limit": 60,
-        "minute_remaining": 60,
-        "day_limit": 5000,
-        "day_remaining": 5000,
+        **BUDGETS,
         "foreign_calls": 0,
         **other,
     }

@@ -45,14 +45,16 @@ REASONS = {
     "WRONGPASS": "auth",
 }
 """What a server says when it cannot do as asked, and what operators are told."""
+OTHER_REASONS = ("closed", "error", "flushed", "lapsed", "lost", "timeout", "unreachable")
+"""What it can be besides."""
 _NAMED, _WHOLE = (b"EVALSHA", SHA.encode()), (b"EVAL", SOURCE.encode())
 _CODE = re.compile(r"(?:^|-)([A-Z]{4,})\b")
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why there is no answer: one of `REASONS`, or `unreachable`, `lost`, `timeout`, `flushed`, `closed` or
-    `error`. Never what the server said, which can quote what it was asked.
+    """Why there is no answer: one of `REASONS` or `OTHER_REASONS`, and never what the server said, which can
+    quote what it was asked.
     """
 
     reason: str

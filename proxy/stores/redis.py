@@ -63,6 +63,7 @@ class RedisStore:
             self._script,
             clock,
             random,
+            telemetry,
             joined=self._joined,
             beaten=self._beaten,
             fell=self._fell,
@@ -125,8 +126,14 @@ class RedisStore:
         own = self._limits.clear(key)
         if self._link is None:
             return own
+        began = self._clock.now()
         reply = await self._link.call(self._script.clear(key))
-        return own if isinstance(reply, Trouble) else self._script.cleared(reply, key, self._clock.now())
+        if isinstance(reply, Trouble):
+            self._telemetry.failed("clear")
+            return own
+        now = self._clock.now()
+        self._telemetry.operation("clear", "cleared", now - began)
+        return self._script.cleared(reply, key, now)
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible as far as this replica knows."""

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 from proxy.clock import Clock
 from proxy.stores.link import Link, Trouble, connection
 from proxy.stores.script import Beat, Script
+from proxy.stores.telemetry import StoreTelemetry
 
 BEAT_SECONDS = 2.0
 PAUSE_SECONDS = 1.0
@@ -43,6 +44,7 @@ class Session:
         script: Script,
         clock: Clock,
         random: Random,
+        telemetry: StoreTelemetry,
         *,
         joined: Callable[[Link, Beat], None],
         beaten: Callable[[Beat], None],
@@ -53,6 +55,7 @@ class Session:
         self._script = script
         self._clock = clock
         self._random = random
+        self._telemetry = telemetry
         self._joined = joined
         self._beaten = beaten
         self._fell = fell
@@ -110,8 +113,13 @@ class Session:
             await asyncio.wait([link.over], timeout=0 if beat.more else BEAT_SECONDS)
 
     async def _beat(self, link: Link) -> Beat | None:
+        began = self._clock.now()
         reply = await link.call(self._script.beat())
-        return None if isinstance(reply, Trouble) else self._script.beaten(reply)
+        if isinstance(reply, Trouble):
+            self._telemetry.failed("beat")
+            return None
+        self._telemetry.operation("beat", "beaten", self._clock.now() - began)
+        return self._script.beaten(reply)
 
     async def _listen(self) -> None:
         while True:

@@ -6,6 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from proxy.log import Log
 
+OUTCOMES = ("granted", "denied", "void", "settled", "lost", "beaten", "cleared", "failed")
+"""Of an operation. `void` came too late or to a server that was emptied, `lost` is a permit that was taken
+back before, `failed` was not answered.
+"""
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
 
 

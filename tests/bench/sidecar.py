@@ -22,6 +22,7 @@ from proxy.log import Log
 from proxy.pipeline import Pipeline
 from proxy.response import Response
 from proxy.simulator.answers import SimRequest
+from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Telemetry
 from proxy.upstream import Outbound, Upstream
 from tests.bench.organisation import CALL, OK, Organisation
@@ -66,7 +67,7 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     log = Log(organisation.clock.wall, descriptor=sink)
     registry = CollectorRegistry()
     telemetry = Telemetry(registry, log, TenantLabel.ID, "bench")
-    store = _store(settings, organisation.clock, random, registry, log)
+    store = _store(settings, organisation.clock, random, StoreTelemetry(registry, log))
     scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:

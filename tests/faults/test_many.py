@@ -22,6 +22,7 @@ from proxy.core.model import Execution, ResponseClass
 from proxy.gauges import Gauges
 from proxy.log import Log
 from proxy.scheduler import Scheduler
+from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import TENANTS_MAX, Record, Telemetry
 from tests.e2e.harness import request
 from tests.fakes import run_virtual
@@ -38,7 +39,9 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
     telemetry = Telemetry(registry, log, TenantLabel.ID, "x")
     settings = read_settings({})
-    scheduler = _scheduler(settings, _store(settings, clock, Random(0), registry, log), clock, telemetry)
+    scheduler = _scheduler(
+        settings, _store(settings, clock, Random(0), StoreTelemetry(registry, log)), clock, telemetry
+    )
     registry.register(Gauges(scheduler.snapshot, telemetry.tenants, lambda: log.dropped))
     try:
         yield registry, telemetry, scheduler

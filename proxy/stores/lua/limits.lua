@@ -216,11 +216,11 @@ local function settle_permit(record, answer, lost, seen, now)
       redis.call('PUBLISH', EVENTS, cjson.encode({'room', record.owner, record.app, record.tenant}))
     end
   end
-  write_account(app)
   if tenant then
-    write_account(tenant)
     seen.in_flight, seen.minute = tenant.in_flight, free(tenant, now)
+    write_account(tenant)
   end
+  write_account(app)
   return changes, revealed
 end
 

@@ -1,56 +1,35 @@
 -- A minute's window and whom it belongs to: proxy/core/window.py, over the keys
---   <account>     hash: FIELDS below; absent fields have the value that a new window has
+--   <account>     the counts and times of a window, and of its organisation if it is one's, packed
 --   <account>:s   sorted set: when each call was sent, by permit
 --   <account>:r   sorted set: when each response head, or failure, was read, by permit
--- Counts stand in the hash, so what has left the sets, be it by age or by expiry, stays counted.
-
-local FIELDS = {
-  'sent', 'settled', 'others', 'others_gone', 'batches', 'read_at', 'read_left', 'read_gone', 'raised_at',
-  'lowered_at', 'sent_at', 'began_after', 'began_before', -- the window
-  'in_flight', 'said', 'used', 'asked_at', 'freed_at', 'awaited', -- an organisation's
-}
-local ZERO = {sent = true, settled = true, others = true, others_gone = true, read_gone = true, in_flight = true, used = true}
-local NO_TIME = {'read_at', 'raised_at', 'lowered_at', 'sent_at', 'began_after', 'began_before', 'asked_at', 'freed_at', 'awaited'}
+-- Counts stand in the first, so what has left the sets, be it by age or by expiry, stays counted.
 
 local function exact(number)
   return string.format('%.17g', number)
 end
 
+local function new_account(limit)
+  local never = -math.huge
+  return {
+    sent = 0, settled = 0, others = 0, others_gone = 0, batches = {}, -- batches: when, count, when, count …
+    read_at = never, read_left = limit, read_gone = 0, raised_at = never, lowered_at = never, sent_at = never,
+    began_after = never, began_before = never,
+    in_flight = 0, used = 0, asked_at = never, freed_at = never, awaited = never, -- an organisation's
+  }
+end
+
 local function read_account(key, limit)
-  local account = {key = key, limit = limit, span = caps.seconds * (1 + CLOCK_DRIFT), old = {}}
-  local values = redis.call('HMGET', key, unpack(FIELDS))
-  for place, field in ipairs(FIELDS) do
-    local value = values[place] or nil
-    if value and field ~= 'batches' then
-      value = tonumber(value)
-    end
-    account[field] = value
-    account.old[field] = value
-    if ZERO[field] then
-      account[field] = value or 0
-    end
-  end
-  account.known = account.old.sent ~= nil
-  for _, field in ipairs(NO_TIME) do
-    account[field] = account[field] or -math.huge
-  end
-  account.read_left = account.read_left or limit
+  local packed = redis.call('GET', key)
+  local account = packed and cmsgpack.unpack(packed) or new_account(limit)
+  account.key, account.limit, account.known = key, limit, packed and true
+  account.span = caps.seconds * (1 + CLOCK_DRIFT)
   return account
 end
 
 local function write_account(account)
-  local changed = {}
-  for _, field in ipairs(FIELDS) do
-    local value = account[field]
-    if value ~= account.old[field] and value ~= nil and value ~= -math.huge then
-      changed[#changed + 1] = field
-      changed[#changed + 1] = value
-    end
-  end
-  if #changed > 0 then
-    redis.call('HSET', account.key, unpack(changed))
-    redis.call('EXPIRE', account.key, ACCOUNT_SECONDS)
-  end
+  local key = account.key
+  account.key, account.limit, account.known, account.span = nil, nil, nil, nil
+  redis.call('SET', key, cmsgpack.pack(account), 'EX', ACCOUNT_SECONDS)
 end
 
 local function add_moment(account, set, at, permit)
@@ -70,28 +49,11 @@ local function settled_before(account, at)
   return account.settled - redis.call('ZCOUNT', account.key .. ':r', exact(at), '+inf')
 end
 
--- Calls of others, in batches as they were inferred: "when count when count …", oldest first.
-local function batches_of(account)
-  local batches = {}
-  for at, count in string.gmatch(account.batches or '', '(%S+) (%S+)') do
-    batches[#batches + 1] = {at = tonumber(at), count = tonumber(count)}
-  end
-  return batches
-end
-
-local function keep_batches(account, batches)
-  local parts = {}
-  for _, batch in ipairs(batches) do
-    parts[#parts + 1] = exact(batch.at) .. ' ' .. batch.count
-  end
-  account.batches = table.concat(parts, ' ')
-end
-
 local function others_until(account, at)
-  local count = account.others_gone
-  for _, batch in ipairs(batches_of(account)) do
-    if batch.at <= at then
-      count = count + batch.count
+  local count, batches = account.others_gone, account.batches
+  for place = 1, #batches, 2 do
+    if batches[place] <= at then
+      count = count + batches[place + 1]
     end
   end
   return count
@@ -135,17 +97,18 @@ end
 
 -- When the call after `place` others leaves, of those whose end is known.
 local function leaving(account, place, horizon)
-  local set, low = account.key .. ':r', '(' .. exact(horizon)
+  local set, low, batches = account.key .. ':r', '(' .. exact(horizon), account.batches
   local others = 0
-  for _, batch in ipairs(batches_of(account)) do
-    if batch.at > horizon then
-      local ours = redis.call('ZCOUNT', set, low, '(' .. exact(batch.at))
+  for first = 1, #batches, 2 do
+    local at, count = batches[first], batches[first + 1]
+    if at > horizon then
+      local ours = redis.call('ZCOUNT', set, low, '(' .. exact(at))
       if place < ours + others then
         break
-      elseif place < ours + others + batch.count then
-        return batch.at
+      elseif place < ours + others + count then
+        return at
       end
-      others = others + batch.count
+      others = others + count
     end
   end
   local found = redis.call('ZRANGEBYSCORE', set, low, '+inf', 'WITHSCORES', 'LIMIT', place - others, 1)
@@ -177,16 +140,10 @@ end
 local function forget(account, horizon)
   forget_moments(account, ':s', horizon)
   forget_moments(account, ':r', horizon)
-  local kept = {}
-  for _, batch in ipairs(batches_of(account)) do
-    if batch.at > horizon then
-      kept[#kept + 1] = batch
-    else
-      account.others_gone = account.others_gone + batch.count
-    end
-  end
-  if account.batches then
-    keep_batches(account, kept)
+  local batches = account.batches
+  while batches[1] and batches[1] <= horizon do
+    table.remove(batches, 1)
+    account.others_gone = account.others_gone + table.remove(batches, 1)
   end
 end
 
@@ -227,16 +184,15 @@ local function begin_anew(account, head_at, missing)
 end
 
 local function drop_others(account, horizon, count)
+  local batches = account.batches
   account.others = account.others - count
-  local batches = batches_of(account)
-  for _, batch in ipairs(batches) do
-    if batch.at > horizon then
-      local taken = math.min(count, batch.count)
-      batch.count = batch.count - taken
+  for place = 1, #batches, 2 do
+    if batches[place] > horizon then
+      local taken = math.min(count, batches[place + 1])
+      batches[place + 1] = batches[place + 1] - taken
       count = count - taken
     end
   end
-  keep_batches(account, batches)
 end
 
 local function learn(account, sent_at, head_at, remaining, now)
@@ -253,14 +209,15 @@ local function learn(account, sent_at, head_at, remaining, now)
     account.read_at, account.read_left, account.read_gone = sent_at, remaining, gone(account, now)
   end
   local oldest = math.max(sent_at - account.span, account.began_after)
-  local revealed = counted - (sent_until(account, head_at) - settled_before(account, oldest)) - foreign(account, now)
+  local believed = foreign(account, now)
+  local revealed = counted - (sent_until(account, head_at) - settled_before(account, oldest)) - believed
   if revealed > 0 and head_at >= account.lowered_at then
-    account.batches = (account.batches or '') .. ' ' .. exact(now) .. ' ' .. revealed
+    table.insert(account.batches, now)
+    table.insert(account.batches, revealed)
     account.others = account.others + revealed
     account.raised_at = head_at
     return revealed
   end
-  local believed = foreign(account, now)
   if believed > 0 and sent_at >= account.raised_at then
     local excess = believed - math.max(0, counted - least(account, settled, head_at))
     if excess > 0 then

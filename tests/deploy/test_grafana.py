@@ -19,7 +19,15 @@ from tests.e2e.harness import sidecar
 
 SCRAPED = {"up"}
 """What Prometheus itself adds."""
-ROWS = ["Is it well", "What is left", "Why is it slow", "What failed", "What it costs", "The process"]
+ROWS = [
+    "Is it well",
+    "What is left",
+    "Why is it slow",
+    "What failed",
+    "What it costs",
+    "Do replicas share",
+    "The process",
+]
 EXPRESSIONS = dict(chain(queries.of_dashboard(), queries.of_rules(), queries.of_console("5m")))
 
 

@@ -1,0 +1,69 @@
+"""Do the replicas share, and does their store keep up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deploy.grafana.panels import THIRD, Panel, Query, lines
+from deploy.grafana.queries import percentile, rate
+
+
+def do_replicas_share() -> Sequence[Panel]:
+    """Whether the store is there, what it is asked, and what fails. Flat where limits are kept in memory."""
+    return (
+        lines(
+            "Store answers",
+            "1 while it decides; at 0 a sidecar keeps to its local share.",
+            "short",
+            Query("min by (kind, instance) (xero_proxy_store_up)", "{{instance}}: {{kind}}"),
+            width=THIRD // 2,
+            ceiling=1.0,
+        ),
+        lines(
+            "Replicas seen",
+            "How many share the limits, as each sidecar was told last.",
+            "short",
+            Query("max by (instance) (xero_proxy_store_replicas)", "{{instance}}"),
+            width=THIRD // 2,
+        ),
+        lines(
+            "Local share",
+            "Part of the time for which a sidecar went on alone.",
+            "percentunit",
+            Query("rate(xero_proxy_store_fallback_seconds_total[$__rate_interval])", "{{instance}}"),
+            ceiling=1.0,
+        ),
+        lines(
+            "Operations",
+            "Calls of the store by what came of them: two for a request, and a beat every two seconds.",
+            "ops",
+            Query(
+                rate("xero_proxy_store_operations_total", "", "operation, outcome"),
+                "{{operation}}: {{outcome}}",
+            ),
+            stacked=True,
+        ),
+        lines(
+            "Time of an operation",
+            "95th percentile, where it was answered.",
+            "s",
+            Query(percentile("xero_proxy_store_operation_duration_seconds", by="operation"), "{{operation}}"),
+        ),
+        lines(
+            "Failures",
+            "Connections to the store that were given up or did not come about, by reason.",
+            "short",
+            Query(
+                "sum by (reason) (increase(xero_proxy_store_errors_total[$__rate_interval]))",
+                "{{reason}}",
+            ),
+            width=THIRD // 2,
+        ),
+        lines(
+            "Permits taken back",
+            "Settled after the store had taken their replica for dead.",
+            "short",
+            Query("increase(xero_proxy_store_leases_lost_total[$__rate_interval])", "{{instance}}"),
+            width=THIRD // 2,
+        ),
+    )

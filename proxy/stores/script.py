@@ -76,7 +76,6 @@ class Settled:
 
     effects: Effects
     lost: bool
-    seen: Seen
     server_time: float
 
 
@@ -185,15 +184,14 @@ class Script:
 
     def settled(self, reply: Reply, permit: Permit, now: float) -> Settled:
         """Read the answer."""
-        outcome, server_time, in_flight, minute, day, app_minute, foreign, *changed = reply
+        outcome, server_time, foreign, *changed = reply
         effects = NO_EFFECTS
         if foreign or changed:
             changes = tuple(
                 _change(action, permit.keys[place], now, *rest) for action, place, *rest in changed
             )
             effects = Effects(changes, foreign)
-        seen = _seen(in_flight, minute, day, app_minute)
-        return Settled(effects, outcome == b"lost", seen, float(server_time))
+        return Settled(effects, outcome == b"lost", float(server_time))
 
     def beat(self, lease: float = LEASE_SECONDS) -> Arguments:
         """Say that this replica lives, for every 2 s; a lease of 0 takes leave, and what it had in flight is

@@ -45,8 +45,8 @@ local function day_dispatch(account, now)
     keep_bucket(account, -1, last)
   else
     redis.call('RPUSH', account.key .. ':d', exact(now) .. ' 1')
+    redis.call('EXPIRE', account.key .. ':d', ACCOUNT_SECONDS)
   end
-  redis.call('EXPIRE', account.key .. ':d', ACCOUNT_SECONDS)
 end
 
 local function day_give_back(account)

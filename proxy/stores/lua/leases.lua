@@ -6,7 +6,7 @@ local function bury(name, most, now)
   local answer = {sent = true, head_at = now, random = 0, rule = {scope = ''}}
   local numbers = redis.call('HRANDFIELD', permits_of(name), most)
   for _, number in ipairs(numbers) do
-    settle_permit(read_permit(name, number), answer, false, {}, now)
+    settle_permit(read_permit(name, number), answer, false, now)
   end
   if redis.call('EXISTS', permits_of(name)) == 0 then
     redis.call('ZREM', REPLICAS, name)
@@ -47,6 +47,7 @@ local function beat(now)
   renew(now, tonumber(given.lease))
   redis.call('SET', EPOCH, exact(now) .. ':' .. replica, 'NX')
   redis.call('EXPIRE', EPOCH, RECORD_SECONDS)
+  redis.call('EXPIRE', REPLICAS, RECORD_SECONDS)
   local reaped = reap(now)
   local alive = redis.call('ZCOUNT', REPLICAS, '(' .. exact(now), '+inf')
   local more = redis.call('ZCARD', REPLICAS) > alive

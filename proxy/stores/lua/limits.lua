@@ -22,8 +22,9 @@ local function app_account(app)
 end
 
 local function renew(now, seconds)
-  redis.call('ZADD', REPLICAS, now + seconds, replica)
-  redis.call('EXPIRE', REPLICAS, RECORD_SECONDS)
+  if redis.call('ZADD', REPLICAS, now + seconds, replica) == 1 then
+    redis.call('EXPIRE', REPLICAS, RECORD_SECONDS)
+  end
 end
 
 local function denied(limit, at, place)
@@ -129,20 +130,14 @@ local function take_turn(tenant, decision, now)
   end
 end
 
-local function seen_reply(outcome, seen, now)
-  return {
-    outcome, string.format('%.6f', now),
-    said(seen.in_flight), said(seen.minute), said(seen.day), said(seen.app_minute),
-  }
-end
-
 local function decision_reply(decision, seen, now)
-  local reply = seen_reply(decision.granted and 'granted' or 'denied', seen, now)
   local denial = decision.granted and decision.following or decision
-  reply[7] = denial.limit or ''
-  reply[8] = said(denial.at and denial.at - now)
-  reply[9] = decision.granted and decision.probes or said(denial.place and denial.place - 1)
-  return reply
+  return {
+    decision.granted and 'granted' or 'denied', string.format('%.6f', now),
+    said(seen.in_flight), said(seen.minute), said(seen.day), said(seen.app_minute),
+    denial.limit or '', said(denial.at and denial.at - now),
+    decision.granted and decision.probes or said(denial.place and denial.place - 1),
+  }
 end
 
 local function acquire(now)
@@ -195,7 +190,7 @@ local function learn_all(tenant, app, sent_at, answer, now)
 end
 
 -- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach.
-local function settle_permit(record, answer, lost, seen, now)
+local function settle_permit(record, answer, lost, now)
   local tenant, app = tenant_account(record.app, record.tenant), app_account(record.app)
   local waited = tenant and now <= tenant.awaited
   local full = waited and tenant.in_flight >= caps.concurrent
@@ -216,11 +211,10 @@ local function settle_permit(record, answer, lost, seen, now)
       redis.call('PUBLISH', EVENTS, cjson.encode({'room', record.owner, record.app, record.tenant}))
     end
   end
+  write_account(app)
   if tenant then
-    seen.in_flight, seen.minute = tenant.in_flight, free(tenant, now)
     write_account(tenant)
   end
-  write_account(app)
   return changes, revealed
 end
 
@@ -262,14 +256,13 @@ end
 
 local function settle(now)
   renew(now, LEASE_SECONDS)
-  local record, answer, seen = read_permit(replica, given.number), answer_given(now), {}
+  local record, answer = read_permit(replica, given.number), answer_given(now)
   local lost = record == nil
   local changes, revealed = {}, 0
   if not lost or answer.sent then
-    changes, revealed = settle_permit(record or claimed(now), answer, lost, seen, now)
+    changes, revealed = settle_permit(record or claimed(now), answer, lost, now)
   end
-  local reply = seen_reply(lost and 'lost' or 'settled', seen, now)
-  reply[7] = revealed
+  local reply = {lost and 'lost' or 'settled', string.format('%.6f', now), revealed}
   for _, what in ipairs(changes) do
     reply[#reply + 1] = {what.action, what.place - 1, what.reason, said(what.ends - now), what.probe and 1 or 0}
   end

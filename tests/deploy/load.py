@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.e2e.harness import request
 from tests.e2e.test_process import environ
+from tests.servers import Server
 
 PATIENCE = 60.0
 SECONDS = 20
@@ -28,6 +29,7 @@ class Demo:
 
     port: int
     admin_port: int
+    store: Server
 
     @property
     def target(self) -> str:
@@ -51,7 +53,12 @@ class Demo:
 
     def run(self, directory: Path) -> Iterator[str]:
         """Play it to its end, its log in `directory`; yields the lines that it prints, as it prints them."""
-        environment = environ(listen=f"127.0.0.1:{self.port}", admin_listen=self.target, retry_attempts=2)
+        environment = environ(
+            listen=f"127.0.0.1:{self.port}",
+            admin_listen=self.target,
+            retry_attempts=2,
+            redis_url=self.store.url,
+        )
         with subprocess.Popen(
             (*COMMAND, "--plain", "--seconds", str(SECONDS)),
             stdout=subprocess.PIPE,
@@ -72,6 +79,7 @@ class Demo:
     def trouble(self, number: int) -> None:
         """What the demo does not play: nobody is answered as they wished. Each time needs another number."""
         shared = f"shared {number}"
+        self.store.do("CLIENT", "KILL", "TYPE", "normal")
         self.fail(fail_next={"kind": "500", "tenant": "broken"})
         assert self.ask("POST", "/api.xro/2.0/Contacts", "broken", {"Name": "A"}) == "internal_error"
         self.fail(fail_next={"kind": "insufficient_scope", "tenant": HOSTILE})
@@ -85,7 +93,7 @@ class Demo:
             leaving.sendall(request(b"GET /api.xro/2.0/Contacts", f"Xero-Tenant-Id: {shared}".encode()))
 
 
-def demo() -> Demo:
-    """One on two ports that nobody listens on."""
+def demo(store: Server) -> Demo:
+    """One on two ports that nobody listens on, with its limits in `store`."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return Demo(one.getsockname()[1], other.getsockname()[1])
+        return Demo(one.getsockname()[1], other.getsockname()[1], store)

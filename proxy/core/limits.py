@@ -19,6 +19,7 @@ from proxy.core.model import (
     ResponseClass,
     TenantView,
 )
+from proxy.core.window import Window
 
 GRACE_SECONDS = 0.05
 """For so long a place is kept for the replica whose turn it is."""
@@ -167,37 +168,30 @@ class Limits:
             msg = f"permit {permit.number} was settled twice"
             raise RuntimeError(msg)
         permit.settled = True
-        effects = self.hear(permit, settlement, now, random)
-        app = self.accounts.apps[permit.ask.app]
-        if settlement.sent:
+        ask, sent = permit.ask, settlement.sent
+        app = self.accounts.apps[ask.app]
+        tenant = None if ask.tenant is None else self.accounts.tenants[ask.app, ask.tenant]
+        foreign = _learn(app, tenant, permit.granted_at, settlement, now) if sent else 0
+        if sent:
             app.settle(settlement.head_at)
         else:
             app.give_back(permit.granted_at)
-        if permit.ask.tenant is not None:
-            tenant = self.accounts.tenants[permit.ask.app, permit.ask.tenant]
+        if tenant is not None:
             tenant.in_flight -= 1
-            if settlement.sent:
+            if sent:
                 tenant.minute.settle(settlement.head_at)
             else:
                 tenant.minute.give_back(permit.granted_at)
                 tenant.day.give_back()
-        return effects
+        return self._held(permit, settlement, foreign, now, random)
 
     def hear(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
-        """Learn from a response whatever its permit was charged to; for `settle`, and for permits that are
-        charged no longer.
-        """
-        foreign = self._learn(permit, settlement, now) if settlement.sent else 0
-        changes = self.holds.settle(
-            permit.keys,
-            permit.number,
-            permit.granted_at,
-            settlement.row,
-            settlement.retry_after,
-            now,
-            random,
-        )
-        return Effects(tuple(changes), foreign) if changes or foreign else NO_EFFECTS
+        """Learn from the answer to a call whose permit is charged here no longer, or never was."""
+        ask = permit.ask
+        app = self.accounts.app(ask.app, now)
+        tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
+        foreign = _learn(app, tenant, permit.granted_at, settlement, now)
+        return self._held(permit, settlement, foreign, now, random)
 
     def forecast(self, ask: Ask, ahead: int, now: float) -> Forecast:
         """The earliest time at which the request behind `ahead` others of its organisation can be sent,
@@ -260,17 +254,30 @@ class Limits:
             return CONCURRENT
         return Denial(Limit.MINUTE, tenant.minute.earliest(now)) if free == 1 else None
 
-    def _learn(self, permit: Permit, settlement: Settlement, now: float) -> int:
-        """Compare the server's counts with ours; how many calls of others that revealed."""
-        ask, sent_at, remaining = permit.ask, permit.granted_at, settlement.remaining
-        app = self.accounts.app(ask.app, now)
-        if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
-            app.learn(sent_at, settlement.head_at, left, now)
-        if ask.tenant is None:
-            return 0
-        tenant = self.accounts.tenant(ask.app, ask.tenant, now)
-        if remaining.day is not None:
-            tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
-        if remaining.minute is None:
-            return 0
-        return tenant.minute.learn(sent_at, settlement.head_at, remaining.minute, now)
+    def _held(
+        self, permit: Permit, settlement: Settlement, foreign: int, now: float, random: float
+    ) -> Effects:
+        changes = self.holds.settle(
+            permit.keys,
+            permit.number,
+            permit.granted_at,
+            settlement.row,
+            settlement.retry_after,
+            now,
+            random,
+        )
+        return Effects(tuple(changes), foreign) if changes or foreign else NO_EFFECTS
+
+
+def _learn(app: Window, tenant: Account | None, sent_at: float, settlement: Settlement, now: float) -> int:
+    """Compare the server's counts with ours; how many calls of others that revealed."""
+    remaining, head_at = settlement.remaining, settlement.head_at
+    if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
+        app.learn(sent_at, head_at, left, now)
+    if tenant is None:
+        return 0
+    if remaining.day is not None:
+        tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
+    if remaining.minute is None:
+        return 0
+    return tenant.minute.learn(sent_at, head_at, remaining.minute, now)

@@ -114,8 +114,8 @@ class Script:
 
     def __init__(self, prefix: str, app_id: str, replica: str, caps: Caps, times: HoldTimes) -> None:
         self.namespace = f"{{{prefix}:{app_id}}}"
-        self.channel = f"{self.namespace}:events"
-        """Where events are published."""
+        self.channels = f"{self.namespace}:events", f"{self.namespace}:events:{replica}"
+        """Where events are published: those for everybody, and those for this replica because it waits."""
         figures = (
             caps.minute,
             caps.minute_seconds,

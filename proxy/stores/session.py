@@ -127,7 +127,7 @@ class Session:
             try:
                 async with asyncio.timeout(self._server.timeout):
                     await ears.connect()  # type: ignore[no-untyped-call]  # the library left it so
-                    await ears.send_command("SUBSCRIBE", self._script.channel)
+                    await ears.send_command("SUBSCRIBE", *self._script.channels)
                 while True:
                     match await ears.read_response(disable_decoding=True):
                         case [b"message", _, bytes(message)]:

@@ -19,6 +19,8 @@ LEARNED_MAX = 1000
 """So many responses to permits that the server never granted are kept for it. Of the others there are never
 more than were under way when it went away.
 """
+AT_ONCE = 50
+"""So many of those that were kept are under way together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +56,25 @@ class Settlements:
         (self._learned if debt.alone else self._granted).append(replace(debt, told=True))
 
     def deliver_kept(self, link: Link) -> bool:
-        """Whether there were any."""
-        kept = [*self._granted, *self._learned]
-        self._granted.clear()
-        self._learned.clear()
-        for debt in kept:
-            self.deliver(link, debt)
-        return bool(kept)
+        """Begin with it, and whether there are any. A few are under way at a time: the others shall not
+        delay what is asked now.
+        """
+        kept = bool(self._granted or self._learned)
+        for _ in range(AT_ONCE):
+            self._deliver_next(link)
+        return kept
 
     def deliver(self, link: Link, debt: Debt) -> None:
         """Send it; what comes of it is told later."""
         now = self._clock.now()
         reply = link.call(self._script.settle(debt.permit, debt.settlement, now, debt.random))
-        reply.add_done_callback(partial(self._delivered, debt, now))
+        reply.add_done_callback(partial(self._delivered, link, debt, now))
 
-    def _delivered(self, debt: Debt, sent_at: float, answer: asyncio.Future[Any]) -> None:
+    def _deliver_next(self, link: Link) -> None:
+        if kept := self._granted or self._learned:
+            self.deliver(link, kept.popleft())
+
+    def _delivered(self, link: Link, debt: Debt, sent_at: float, answer: asyncio.Future[Any]) -> None:
         reply, now = answer.result(), self._clock.now()
         if isinstance(reply, Trouble):
             self._telemetry.failed("settle")
@@ -82,6 +88,8 @@ class Settlements:
         for change in settled.effects.holds:
             self._limits.holds.follow(change, now)
         self._tell(debt, settled.effects)
+        if debt.told:
+            self._deliver_next(link)
 
     def _tell(self, debt: Debt, effects: Effects) -> None:
         if self.heard is None:

@@ -28,3 +28,13 @@ def debians() -> Iterator[redis.Redis]:
         pytest.skip("apt-get install redis-server")
     with servers.server(binary) as server, server.client as client:
         yield client
+
+
+@pytest.fixture
+def server() -> Iterator[servers.Server]:
+    """A server of the test's own, to be broken."""
+    binary = servers.valkey()
+    if binary is None:
+        pytest.fail(servers.MISSING)
+    with servers.server(binary) as one:
+        yield one

@@ -1,106 +1,22 @@
-"""Replicas over one server, and over one that goes away. Real servers, so real time."""
+"""Replicas over one server. A real one, so real time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from random import Random
-from typing import Self
 
 import pytest
-from prometheus_client import CollectorRegistry
 
-from proxy.clock import Clock
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldTimes
-from proxy.core.limits import Ask, Denial, Permit, Settlement
-from proxy.core.model import HoldKey, Limit, Scope
-from proxy.log import Log
+from proxy.core.holds import HoldAction
+from proxy.core.model import Limit
 from proxy.stores import redis as under_test
-from proxy.stores.redis import RedisStore
-from proxy.stores.session import Server as Address
-from proxy.stores.telemetry import StoreTelemetry
 from tests import servers
 from tests.servers import Server
-from tests.stores.contract import ASK, Ears
-from tests.strict_xero import OFFLINE, OK
-
-KEY = HoldKey(Scope.TENANT, app="app", tenant="tenant")
-SECRET = "canary-7f3a"
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    """One of the test's own, to be broken."""
-    binary = servers.valkey()
-    if binary is None:
-        pytest.fail(servers.MISSING)
-    with servers.server(binary) as one:
-        yield one
-
-
-class Replica:
-    """A store, what it hears, logs and counts."""
-
-    def __init__(
-        self, url: str, folder: Path, caps: Caps | None = None, timeout: float = 2.0, **options: str
-    ) -> None:
-        self.ears, self.clock, self.registry = Ears(), Clock(), CollectorRegistry()
-        self._path = folder / os.urandom(4).hex()
-        self._file = self._path.open("wb")
-        self._log = Log(self.clock.wall, descriptor=self._file.fileno())
-        telemetry = StoreTelemetry(self.registry, self._log)
-        names = {"prefix": "test", "app_id": "", **options}
-        self.store = RedisStore(
-            Address(url, timeout), caps or Caps(), HoldTimes(), self.clock, Random(), telemetry, **names
-        )
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.store.start(self.ears)
-        except OSError:
-            self._file.close()
-            raise
-        return self
-
-    async def __aexit__(self, *_error: object) -> None:
-        await self.store.close()
-        self._log.close(1.0)
-        self._file.close()
-
-    async def permit(self, ask: Ask = ASK) -> Permit:
-        decision = await self.store.acquire(ask)
-        assert isinstance(decision, Permit), decision
-        return decision
-
-    async def denial(self, ask: Ask = ASK) -> Denial:
-        decision = await self.store.acquire(ask)
-        assert isinstance(decision, Denial), decision
-        return decision
-
-    async def settle(self, permit: Permit, row: object = OK) -> None:
-        assert row in {OK, OFFLINE}
-        await self.store.settle(permit, Settlement(OFFLINE if row is OFFLINE else OK, True, self.clock.now()))
-
-    async def until(self, *, up: bool, within: float = 10.0) -> float:
-        """Wait until it says so; the seconds that it took."""
-        began = self.clock.now()
-        while self.store.health().up is not up:
-            assert self.clock.now() < began + within
-            await self.clock.sleep_until(self.clock.now() + 0.01)
-        return self.clock.now() - began
-
-    def count(self, name: str, **labels: str) -> float:
-        return self.registry.get_sample_value(f"xero_proxy_store_{name}", labels) or 0.0
-
-    def logged(self) -> list[dict[str, object]]:
-        self._log.close(1.0)
-        return [json.loads(line) for line in self._path.read_text("utf-8").splitlines()]
+from tests.stores.contract import ASK
+from tests.stores.replica import KEY, SECRET, Replica
+from tests.strict_xero import OFFLINE
 
 
 async def test_replicas_share_every_limit(server: Server, tmp_path: Path) -> None:
@@ -173,137 +89,6 @@ async def test_whoever_leaves_while_it_asks_holds_nothing(server: Server, tmp_pa
             await asyncio.wait([asks])
             assert asks.cancelled()
         await one.permit()
-
-
-async def test_lost_scripts_are_loaded_again(server: Server, tmp_path: Path) -> None:
-    async with Replica(server.url, tmp_path) as one:
-        await one.permit()
-        server.do("SCRIPT", "FLUSH")
-        permits = await asyncio.gather(*(one.permit() for _ in range(3)))
-        assert len({permit.number for permit in permits}) == 3
-        assert one.store.health().up
-
-
-async def test_a_frozen_server_costs_one_decision_the_timeout_and_the_others_nothing(
-    server: Server, tmp_path: Path
-) -> None:
-    async with Replica(server.url, tmp_path, timeout=0.25) as one:
-        server.signal(signal.SIGSTOP)
-        began = one.clock.now()
-        permit = await one.permit()
-        assert 0.2 <= one.clock.now() - began < 1.0
-        assert one.store.health().trouble == "timeout"
-        at_once = one.store.acquire_now(ASK)
-        assert isinstance(at_once, Permit)
-        await one.settle(at_once)
-        await one.settle(permit)
-        server.signal(signal.SIGCONT)
-        await one.until(up=True)
-        for _ in range(5):  # what came late was not granted
-            await one.permit()
-
-
-async def test_a_replica_alone_takes_its_share_and_comes_back(server: Server, tmp_path: Path) -> None:
-    caps = Caps(minute=8, concurrent=8)
-    async with Replica(server.url, tmp_path, caps) as one, Replica(server.url, tmp_path, caps) as other:
-        await other.permit()
-        for each in (one, other):  # each has seen both
-            while each.store.health().replicas < 2:
-                await one.clock.sleep_until(one.clock.now() + 0.01)
-        server.stop()
-        await one.until(up=False)
-        permits = [await one.permit() for _ in range(4)]
-        assert (await one.denial()).limit in {Limit.MINUTE, Limit.CONCURRENT}
-        assert one.store.acquire_now(ASK) is not None
-        server.start()
-        assert await one.until(up=True) < 2.0
-        await other.until(up=True)
-        # The server is empty, and yet nobody gets more than its share before a window has passed.
-        for permit in permits:
-            await one.settle(permit)
-        assert (await one.denial()).limit == Limit.MINUTE
-        assert one.store.health().replicas >= 1
-        reasons = [line["reason"] for line in one.logged() if line["event"] == "store_away"]
-        assert reasons == ["lost"]
-        assert one.count("errors_total", reason="lost") == 1
-        assert one.count("fallback_seconds_total") > 0
-
-
-async def test_a_hold_that_began_alone_is_told_when_the_server_is_back(
-    server: Server, tmp_path: Path
-) -> None:
-    async with Replica(server.url, tmp_path) as one:
-        server.stop()
-        await one.until(up=False)
-        await one.settle(await one.permit(), OFFLINE)
-        assert (await one.denial()).hold == KEY
-        server.start()
-        await one.until(up=True)
-        async with Replica(server.url, tmp_path) as other:
-            await asyncio.wait_for(settled(other), 10.0)
-            assert (await other.denial()).hold == KEY
-
-
-async def settled(replica: Replica) -> None:
-    while not replica.store.view()[2]:
-        await replica.clock.sleep_until(replica.clock.now() + 0.01)
-
-
-async def test_what_is_owed_is_paid_when_the_server_is_back(server: Server, tmp_path: Path) -> None:
-    caps = Caps(concurrent=2)
-    async with (
-        Replica(server.url, tmp_path, caps, timeout=0.5) as one,
-        Replica(server.url, tmp_path, caps) as other,
-    ):
-        permits = [await one.permit() for _ in range(2)]
-        server.signal(signal.SIGSTOP)
-        for permit in permits:
-            await one.settle(permit)
-        await one.until(up=False)
-        server.signal(signal.SIGCONT)
-        await one.until(up=True)
-        await other.until(up=True)
-        while isinstance(await other.store.acquire(ASK), Denial):
-            await one.clock.sleep_until(one.clock.now() + 0.01)
-        assert one.count("leases_lost_total") == 0
-
-
-async def test_a_flushed_server_is_noticed_by_the_next_decision(server: Server, tmp_path: Path) -> None:
-    async with Replica(server.url, tmp_path, Caps(minute=2)) as one:
-        for _ in range(2):
-            await one.settle(await one.permit())
-        server.do("FLUSHALL")
-        assert (await one.denial()).limit == Limit.MINUTE
-        await one.until(up=True)
-        assert (await one.denial()).limit == Limit.MINUTE
-        assert [line.get("reason") for line in one.logged()] == ["flushed", None]
-
-
-@pytest.mark.parametrize(
-    ("command", "reason"),
-    [
-        (("CONFIG", "SET", "maxmemory", "1"), "oom"),
-        (("REPLICAOF", "127.0.0.1", "1"), "readonly"),
-        (("CONFIG", "SET", "requirepass", SECRET), ""),
-    ],
-)
-async def test_a_server_that_cannot_write_is_away(
-    server: Server, tmp_path: Path, command: tuple[str, ...], reason: str
-) -> None:
-    async with Replica(server.url, tmp_path) as one:
-        server.do(*command)
-        await one.permit()
-        assert one.store.health().trouble == reason
-
-
-async def test_a_server_that_was_never_there_leaves_a_quarter(tmp_path: Path) -> None:
-    url = f"redis://:{SECRET}@127.0.0.1:{servers.free_port()}"
-    async with Replica(url, tmp_path, Caps(concurrent=8)) as one:
-        assert one.store.health().trouble == "unreachable"
-        for _ in range(2):
-            await one.permit()
-        assert (await one.denial()).limit == Limit.CONCURRENT
-        assert SECRET not in f"{one.logged()}{one.store.health()}"
 
 
 async def test_a_wrong_password_is_told_without_it(server: Server, tmp_path: Path) -> None:

@@ -51,8 +51,9 @@ class Replica:
         self.script = Script("xero-proxy", "mine", name, caps, HoldTimes())
         self.numbers = 0
         self.channel = client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]  # the library left it so
-        self.channel.subscribe(self.script.channel)
-        self.channel.get_message(timeout=5.0)
+        for channel in self.script.channels:
+            self.channel.subscribe(channel)
+            self.channel.get_message(timeout=5.0)
 
     def run(self, arguments: Arguments) -> Reply:
         command = ("EVAL", SOURCE, 1, self.script.namespace, *arguments)
@@ -84,7 +85,7 @@ class Replica:
 
     def heard(self) -> list[Room | Held | None]:
         """All that was published so far, of which nothing was heard before."""
-        self.client.publish(self.script.channel, '["until here"]')
+        self.client.publish(self.script.channels[1], '["until here"]')
         events = []
         while (message := self.channel.get_message(timeout=5.0)) and message["data"] != b'["until here"]':
             events.append(event(message["data"], NOW))
@@ -217,7 +218,8 @@ def test_others_are_told_of_room_where_somebody_waits_for_it(two: Two) -> None:
     one.granted()
     assert other.ask().outcome == CONCURRENT
     one.settle(permits.pop())
-    assert one.heard() == [Room("one", "app", "t1")]
+    assert other.heard() == [Room("one", "app", "t1")]
+    assert one.heard() == []
 
 
 def test_who_finds_another_dead_hears_of_the_room_that_this_makes(two: Two) -> None:
@@ -226,7 +228,7 @@ def test_who_finds_another_dead_hears_of_the_room_that_this_makes(two: Two) -> N
     one.granted()
     assert isinstance(other.ask().outcome, Denial)
     one.beat(lease=0.0)
-    assert Room("one", "app", "t1") in one.heard()
+    assert Room("one", "app", "t1") in other.heard()
     assert isinstance(other.ask().outcome, Permit)
 
 

@@ -13,7 +13,7 @@ from proxy.core import day, holds, limits, sharing, window
 
 MARGIN_SECONDS = 60.0
 """Keys outlive by so much the time for which the rules need them."""
-HOLDS_TOLD = 500
+HOLDS_TOLD = 100
 """A beat tells all holds where there are no more than so many."""
 
 _CONSTANTS = {

@@ -189,6 +189,14 @@ local function learn_all(tenant, app, sent_at, answer, now)
   return 0
 end
 
+-- Tell those who wait, and nobody else: there may be very many replicas.
+local function publish_room(tenant, record)
+  local message = cjson.encode({'room', record.owner, record.app, record.tenant})
+  for _, name in ipairs(redis.call('HKEYS', tenant.key .. ':due')) do
+    redis.call('PUBLISH', EVENTS .. ':' .. name, message)
+  end
+end
+
 -- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach.
 local function settle_permit(record, answer, lost, now)
   local tenant, app = tenant_account(record.app, record.tenant), app_account(record.app)
@@ -208,7 +216,7 @@ local function settle_permit(record, answer, lost, now)
     end
     if full or (spent and free(tenant, now) > 0) then
       tenant.freed_at = now
-      redis.call('PUBLISH', EVENTS, cjson.encode({'room', record.owner, record.app, record.tenant}))
+      publish_room(tenant, record)
     end
   end
   write_account(app)

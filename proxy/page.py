@@ -80,7 +80,7 @@ def as_shown(status: Status) -> dict[str, Any]:
         "time": iso(wall),
         "version": status.version,
         "uptime": round(status.uptime, 1),
-        "state": "draining" if snapshot.draining else "ready" if status.ready else "not ready",
+        "state": _own_state(status),
         "totals": {
             "organisations": len(snapshot.tenants),
             "holds": len(snapshot.holds),
@@ -100,6 +100,14 @@ def as_shown(status: Status) -> dict[str, Any]:
         ],
         "failures": [failure_json(each, wall) for each in others[:ROWS_MAX]],
     }
+
+
+def _own_state(status: Status) -> str:
+    if status.snapshot.draining:
+        return "draining"
+    if not status.ready:
+        return "not ready"
+    return "ready" if status.snapshot.store.up else "store away"
 
 
 def _state(view: TenantView, holds: dict[_Key, HoldView], failures: dict[_Key, list[FailureView]]) -> State:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView, TenantView
 from proxy.last_failures import FailureView
 from proxy.page import CONTENT_SECURITY_POLICY, FAILING_SECONDS, LONG_WAIT_SECONDS, PAGE, ROWS_MAX, as_shown
 from tests.test_status import OFFLINE, status
@@ -122,6 +122,11 @@ def test_the_totals_are_of_all() -> None:
 )
 def test_it_says_whether_requests_are_accepted(draining: bool, ready: bool, state: str) -> None:
     assert as_shown(status(Snapshot(draining=draining), ready=ready))["state"] == state
+
+
+def test_it_says_that_the_shared_store_is_away() -> None:
+    away = Snapshot(store=StoreView("redis", up=False, trouble="timeout"))
+    assert as_shown(status(away))["state"] == "store away"
 
 
 @pytest.mark.parametrize("tag", ["script", "style"])

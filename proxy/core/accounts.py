@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
+from typing import TypeVar
 
-from proxy.core.day import Day
-from proxy.core.window import Window
+from proxy.core.day import Day, DayRecord
+from proxy.core.window import Window, WindowRecord
+
+K = TypeVar("K")
+T = TypeVar("T")
+Record = tuple[WindowRecord, DayRecord | None]
+"""What is charged to an organisation, or to an app, which has no day."""
 
 TENANTS_KEPT = 20_000
 """Beyond so many organisations the ones with nothing in their windows are forgotten, oldest first."""
@@ -35,12 +43,14 @@ class Account:
 class Accounts:
     """All of them, made when they are first asked for."""
 
-    __slots__ = ("_caps", "apps", "tenants")
+    __slots__ = ("_caps", "apps", "spent_at", "tenants")
 
     def __init__(self, caps: Caps) -> None:
         self._caps = caps
         self.tenants: dict[tuple[str, str], Account] = {}
         self.apps: dict[str, Window] = {}
+        self.spent_at = -inf
+        """Where what was charged is lost: whoever is not known yet may have spent a whole minute then."""
 
     def tenant(self, app: str, tenant: str, now: float) -> Account:
         """The account of an organisation."""
@@ -48,8 +58,8 @@ class Accounts:
         account = self.tenants.get(key)
         if account is None:
             if len(self.tenants) >= TENANTS_KEPT:
-                self._forget_idle(now)
-            account = Account(Window(self._caps.minute, self._caps.minute_seconds), Day(self._caps.day))
+                _forget_idle(self.tenants, lambda old: bool(old.in_flight) or not old.minute.idle(now))
+            account = Account(self._window(self._caps.minute, now), Day(self._caps.day))
             self.tenants[key] = account
         return account
 
@@ -58,19 +68,37 @@ class Accounts:
         window = self.apps.get(app)
         if window is None:
             if len(self.apps) >= TENANTS_KEPT:
-                self._forget_idle_apps(now)
-            window = self.apps[app] = Window(self._caps.app_minute, self._caps.minute_seconds)
+                _forget_idle(self.apps, lambda old: not old.idle(now))
+            window = self.apps[app] = self._window(self._caps.app_minute, now)
         return window
 
-    def _forget_idle(self, now: float) -> None:
-        """Look at a few of the oldest, so that the cost stays constant; the busy ones become the newest."""
-        for key in list(islice(self.tenants, 8)):
-            account = self.tenants.pop(key)
-            if account.in_flight or not account.minute.idle(now):
-                self.tenants[key] = account
+    def record(self, app: str, tenant: str | None, now: float) -> Record | None:
+        """What is charged to an organisation, or (None) to an app; None where nothing is known of it."""
+        if tenant is None:
+            window = self.apps.get(app)
+            return None if window is None else (window.record(now), None)
+        account = self.tenants.get((app, tenant))
+        return None if account is None else (account.minute.record(now), account.day.record(now))
 
-    def _forget_idle_apps(self, now: float) -> None:
-        for name in list(islice(self.apps, 8)):
-            window = self.apps.pop(name)
-            if not window.idle(now):
-                self.apps[name] = window
+    def restore(self, app: str, tenant: str | None, record: Record, at: float, now: float) -> None:
+        """Charge what another process recorded at `at`, on this one's clock, to who is not known yet."""
+        minute, day = record
+        if tenant is None:
+            self.app(app, now).restore(minute, at, now)
+            return
+        account = self.tenant(app, tenant, now)
+        account.minute.restore(minute, at, now)
+        if day:
+            account.day.restore(day, at, now)
+
+    def _window(self, limit: int, now: float) -> Window:
+        window = Window(limit, self._caps.minute_seconds)
+        window.restore(WindowRecord(0, ((0, limit),)), self.spent_at, now)
+        return window
+
+
+def _forget_idle(kept: dict[K, T], busy: Callable[[T], bool]) -> None:
+    """Look at a few of the oldest, so that the cost stays constant; the busy ones become the newest."""
+    for key in list(islice(kept, 8)):
+        if busy(one := kept.pop(key)):
+            kept[key] = one

@@ -7,12 +7,25 @@ our own calls in the last 24 hours stands in where nothing was said.
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 DAY_SECONDS = 86_400.0
 BUCKET_SECONDS = 300.0
 ASK_AGAIN_SECONDS = 900.0
 """How long an exhausted budget is believed before one call asks again, lest a stale reading block the
 only request that could refresh it. A 429 in answer names the true end, and a hold keeps to it."""
+
+
+class DayRecord(NamedTuple):
+    """What was spent of a day at one moment, to be restored in another process.
+
+    `calls` are pairs of an age in whole seconds and how many, the oldest first; `said` is what is left by the
+    server's word, `asked` the age of the latest call. None stands for never.
+    """
+
+    calls: tuple[tuple[int, int], ...]
+    said: int | None
+    asked: int | None
 
 
 class Day:
@@ -78,6 +91,21 @@ class Day:
         elif self._said < least:
             self._forget(least - self._said)
             self._said = least
+
+    def record(self, now: float) -> DayRecord:
+        """All that counts towards the day."""
+        asked = None if self._asked_at == float("-inf") else int(now - self._asked_at)
+        calls = tuple((int(now - began), int(count)) for began, count in self._buckets)
+        return DayRecord(calls, self._said, asked)
+
+    def restore(self, record: DayRecord, at: float, now: float) -> None:
+        """Begin with what another process recorded at `at`, on this one's clock."""
+        for age, count in record.calls:
+            self._buckets.append([min(now, at - age), count])
+            self._used += count
+        self._said = record.said
+        if record.asked is not None:
+            self._asked_at = min(now, at - record.asked)
 
     def _forget(self, calls: int) -> None:
         while calls > 0 and self._buckets:

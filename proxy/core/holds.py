@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from math import inf
 
 from proxy.core.model import HoldKey, HoldRule, HoldView, ResponseClass, Scope
 
@@ -20,6 +21,8 @@ LONGEST_HOLD_SECONDS = 86_400.0
 """No limit of Xero's lasts longer than a day, so a longer `Retry-After` is not believed."""
 BREAKER_FAILURES = 5
 """So many failures of one API with no success between them hold it."""
+RESTORED_SECONDS = 60.0
+"""The most of a hold that outlives the process in which it began. It is hearsay: by then one request asks."""
 FAILING = "failing"
 """The reason of a hold that the breaker began."""
 
@@ -136,6 +139,14 @@ class Holds:
             if row.healthy and key.scope is Scope.API:
                 self._failures.pop(key.api, None)
         return changes
+
+    def restore(self, key: HoldKey, hold: Hold, now: float) -> None:
+        """Take over a hold that began in another process, for at most `RESTORED_SECONDS`. Whatever this one
+        sends is newer, and its probe, if one was out, is lost.
+        """
+        if hold.probe or hold.until > now:
+            until = min(hold.until, now + RESTORED_SECONDS)
+            self.active[key] = Hold(hold.reason, -inf, until, hold.probe, hold.failures)
 
     def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so; None where there is none."""

@@ -6,6 +6,7 @@ been executed is repeated only while its key is sure to be remembered.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import blake2b
 
 KEY_LIFE_SECONDS = 300.0
@@ -42,6 +43,17 @@ class Keys:
         self._uses[digest] = (first, now)
         self._forget(now)
         return first
+
+    def used_since(self, when: float) -> Iterator[tuple[bytes, float, float]]:
+        """Hash, first and last use of all that were used at `when` or later, the latest first."""
+        for digest, (first, last) in reversed(self._uses.items()):
+            if last < when:
+                return
+            yield digest, first, last
+
+    def restore(self, digest: bytes, first: float, last: float) -> None:
+        """Take over what another process knew of a key; to be called in the order of the last uses."""
+        self._uses[digest] = (first, last)
 
     def _forget(self, now: float) -> None:
         oldest = next(iter(self._uses))

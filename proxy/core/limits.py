@@ -213,10 +213,6 @@ class Limits:
             limit, at = Limit.APP_MINUTE, minute
         return Forecast(limit, at)
 
-    def clear(self, key: HoldKey) -> HoldChange | None:
-        """End a hold because an operator says so; None where there is none."""
-        return self.holds.clear(key)
-
     def view(self, now: float) -> tuple[list[TenantView], list[AppView]]:
         """Budgets for operators; the waiting lines' share of the fields is left empty."""
         tenants = [

@@ -52,6 +52,18 @@ class Moments:
         """Those later than `when`, oldest first."""
         return map(self.times.__getitem__, range(bisect_right(self.times, when), len(self.times)))
 
+    def ages(self, now: float, oldest: float, unit: float) -> Iterator[tuple[int, int]]:
+        """Those later than `oldest` by their age in whole `unit`s, rounded down, with their number; the
+        oldest first.
+        """
+        times = self.times
+        place = bisect_right(times, oldest)
+        while place < len(times):
+            age = int(max(0.0, now - times[place]) / unit)
+            end = bisect_right(times, now - age * unit, place + 1)
+            yield age, end - place
+            place = end
+
     def forget(self, when: float) -> None:
         """Let go of those at `when` or earlier, in batches so that it costs little."""
         if self.times and self.times[0] <= when:
@@ -90,6 +102,12 @@ class Others:
         for inferred, calls in self._batches:
             if inferred > when:
                 yield from repeat(inferred, int(calls))
+
+    def ages(self, now: float, oldest: float, unit: float) -> Iterator[tuple[int, int]]:
+        """As those of `Moments`, a batch each."""
+        for inferred, calls in self._batches:
+            if inferred > oldest and calls:
+                yield int(max(0.0, now - inferred) / unit), int(calls)
 
     def drop(self, when: float, count: int) -> None:
         """Cease to believe in the `count` oldest of those inferred later than `when`."""

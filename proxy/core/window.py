@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 from math import inf, nextafter
+from typing import NamedTuple
 
 from proxy.core.moments import Moments, Others
 
@@ -22,6 +23,22 @@ HEARING_SECONDS = 1.0
 
 COMPANY_WINDOWS = 5
 """For so many windows after a call of somebody else we take care not to overtake the server's count."""
+
+
+RECORDED_PARTS = 60
+"""Of a window; so exact are the ages of calls in its record."""
+
+
+class WindowRecord(NamedTuple):
+    """What a window held at one moment, to be restored in another process.
+
+    Of `flying` calls there was no answer yet. `calls` were answered and `others` inferred: pairs of an age,
+    in whole sixtieths of the window, and how many, the oldest first.
+    """
+
+    flying: int
+    calls: tuple[tuple[int, int], ...]
+    others: tuple[tuple[int, int], ...] = ()
 
 
 class Window:
@@ -111,6 +128,35 @@ class Window:
     def give_back(self, sent_at: float) -> None:
         """Free the place of a call that never left."""
         self._sent.remove(sent_at)
+
+    def record(self, now: float) -> WindowRecord:
+        """All that the server may still count."""
+        horizon, unit = now - self._span, self.seconds / RECORDED_PARTS
+        return WindowRecord(
+            self._sent.total - self._settled.total,
+            tuple(self._settled.ages(now, horizon, unit)),
+            tuple(self._others.ages(now, horizon, unit)),
+        )
+
+    def restore(self, record: WindowRecord, at: float, now: float) -> None:
+        """Begin with what another process recorded at `at`, on this one's clock.
+
+        Calls in flight then count as answered now: they arrived before. When the others were sent is not
+        known any more, so they count as sent long ago, which no answer can contradict.
+        """
+        unit = self.seconds / RECORDED_PARTS
+        for age, count in record.calls:
+            self._restore(count, min(now, at - age * unit), now)
+        self._restore(record.flying, now, now)
+        for age, count in record.others:
+            if (inferred := min(now, at - age * unit)) > now - self._span:
+                self._others.add(inferred, count)
+
+    def _restore(self, count: int, settled: float, now: float) -> None:
+        if settled > now - self._span:
+            self._sent.forgotten += count
+            for _ in range(count):
+                self._settled.add(settled)
 
     def unaccounted(self, sent_at: float) -> int:
         """Ours that a server answering a call sent at `sent_at` may not have counted yet, itself excepted."""

@@ -40,7 +40,7 @@ class MemoryStore:
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so."""
-        return self._limits.clear(key)
+        return self._limits.holds.clear(key)
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible."""

@@ -123,7 +123,7 @@ class RedisStore:
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so, everywhere where the server can be reached."""
-        own = self._limits.clear(key)
+        own = self._limits.holds.clear(key)
         if self._link is None:
             return own
         began = self._clock.now()

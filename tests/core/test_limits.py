@@ -111,10 +111,10 @@ def test_an_operator_can_end_a_hold() -> None:
     limits = make()
     answered(limits, granted(limits, T1, 0.0), 1.0, OFFLINE)
     key = HoldKey(Scope.TENANT, app="app", tenant="t1")
-    change = limits.clear(key)
+    change = limits.holds.clear(key)
     assert change is not None
     assert change.action is HoldAction.CLEARED
-    assert limits.clear(key) is None
+    assert limits.holds.clear(key) is None
     granted(limits, T1, 2.0)
 
 

@@ -146,7 +146,7 @@ class Settings:
         "30", decimal(0, _DAY), "time that requests have left after SIGTERM", "seconds"
     )
     state_file: str = _setting(
-        "", FILE, "SQLite file that keeps budgets and holds across restarts; not supported yet, and refused"
+        "", FILE, "SQLite file that keeps budgets and holds across restarts; one sidecar's own"
     )
     redis_url: str = _setting("", REDIS, "Redis or Valkey that shares limits and holds between replicas")
     redis_timeout_seconds: float = _setting(
@@ -163,11 +163,6 @@ class Settings:
         "", TOKEN, "bearer token for admin calls that change something; without it they are refused"
     )
 
-
-_NOT_YET = {
-    "state_file": "is not supported by this release: a restart forgets budgets and holds",
-}
-"""Settings that are documented and refused, so that nobody relies on what is not there."""
 
 _FIELDS = {PREFIX + each.name.upper(): each for each in fields(Settings)}
 _FILES = {name + "_FILE": name for name, each in _FIELDS.items() if each.metadata["kind"].secret}
@@ -223,8 +218,7 @@ def _read(name: str, environ: Mapping[str, str]) -> Any:
     value = kind.read(text)
     if value is None:
         return _Problem(f"{name} must {'hold' if path else 'be'} {kind.allowed}")
-    key = _FIELDS[_FILES.get(name, name)].name
-    return _Problem(f"{name} {_NOT_YET[key]}") if value and key in _NOT_YET else value
+    return value
 
 
 def _content(name: str, path: str) -> str | _Problem:
@@ -264,6 +258,9 @@ def _conflicts(settings: Settings) -> list[tuple[set[str], str]]:
         found.append(
             ({"listen", "admin_listen"}, "XERO_PROXY_ADMIN_LISTEN must not share XERO_PROXY_LISTEN's port")
         )
+    if settings.state_file and settings.redis_url:
+        sentence = f"{PREFIX}STATE_FILE and {PREFIX}REDIS_URL must not both be given: one keeps the limits"
+        found.append(({"state_file", "redis_url"}, sentence))
     for low, high in (
         ("retry_backoff_seconds", "retry_backoff_max_seconds"),
         ("connect_timeout_seconds", "upstream_timeout_seconds"),

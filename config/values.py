@@ -188,11 +188,27 @@ def _read_directory(text: str) -> str | None:
     return text if usable else None
 
 
+def _read_file(text: str) -> str | None:
+    """Beside the file go others that belong to it, so its directory counts."""
+    if not text:
+        return text
+    path = Path(text)
+    try:
+        usable = "\0" not in text and (
+            not path.exists() or (path.is_file() and os.access(path, os.R_OK | os.W_OK))
+        )
+    except OSError:  # a name that is too long, a directory that cannot be searched
+        return None
+    return text if usable and _read_directory(str(path.parent)) else None
+
+
 ADDRESS = Kind("host:port, an IPv6 host in brackets, the port from 0 (any free one) to 65535", _read_address)
 ORIGIN = Kind("http:// or https:// and a host, with or without a port, and nothing after it", _read_origin)
 FLAG = Kind("true or false", lambda text: _FLAGS.get(text.lower()))
 DIRECTORY = Kind("a directory that can be written to, or empty", _read_directory)
-FILE = Kind("a path", lambda text: None if "\0" in text else text)
+FILE = Kind(
+    "a file, new or not, that can be written in a directory that can be written to, or empty", _read_file
+)
 TOKEN = Kind(
     "printable ASCII without spaces", lambda text: text if _TOKEN.fullmatch(text) else None, secret=True
 )

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import signal
+from pathlib import Path
 from random import Random
 
 from aiohttp.web import AppRunner
@@ -14,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
 from config.responses import load_responses
-from config.settings import Settings
+from config.settings import BadSettings, Settings
 from proxy import __version__
 from proxy.admin import Admin, start_admin
 from proxy.body import BodyStore
@@ -22,6 +23,7 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.answers import Asked, failed
 from proxy.core.holds import HoldTimes
+from proxy.core.idempotency import Keys
 from proxy.core.marks import Course, marks
 from proxy.core.model import Headers
 from proxy.core.retry import Backoff, Budgets
@@ -34,6 +36,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
+from proxy.stores.sqlite import SqliteStore
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
@@ -70,7 +73,8 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        self._store = _store(settings, clock, random, StoreTelemetry(registry, log))
+        keys = Keys()
+        self._store = _store(settings, clock, random, keys, StoreTelemetry(registry, log))
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
@@ -81,7 +85,9 @@ class Sidecar:
             clock=clock,
             spool_dir=settings.spool_dir or None,
         )
-        self._pipeline = _pipeline(settings, clock, random, self.telemetry, self.scheduler, self._upstream)
+        self._pipeline = _pipeline(
+            settings, clock, random, keys, self.telemetry, self.scheduler, self._upstream
+        )
         self._downstream = Downstream(
             self._pipeline.handle,
             self._refuse,
@@ -104,7 +110,9 @@ class Sidecar:
         self.port = self.admin_port = 0
 
     async def start(self) -> None:
-        """Listen on both ports. Raises OSError naming the address or file that cannot be had."""
+        """Listen on both ports. Raises OSError naming the address or file that cannot be had, BadSettings
+        where a file must not be.
+        """
         await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
         self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
@@ -163,7 +171,7 @@ class Sidecar:
         self._log.error("crashed", place=place)
 
 
-def _store(settings: Settings, clock: Clock, random: Random, telemetry: StoreTelemetry) -> Store:
+def _store(settings: Settings, clock: Clock, random: Random, keys: Keys, telemetry: StoreTelemetry) -> Store:
     caps = Caps(
         minute=settings.tenant_minute_limit,
         minute_seconds=settings.minute_window_seconds,
@@ -176,6 +184,9 @@ def _store(settings: Settings, clock: Clock, random: Random, telemetry: StoreTel
         backoff=settings.retry_backoff_seconds,
         backoff_max=settings.retry_backoff_max_seconds,
     )
+    if settings.state_file:
+        path = Path(settings.state_file)
+        return SqliteStore(caps, times, clock, random, path=path, keys=keys, telemetry=telemetry)
     if not settings.redis_url:
         return MemoryStore(caps, times, clock, random)
     from proxy.stores.redis import RedisStore  # noqa: PLC0415 - nobody else shall load a Redis client
@@ -207,6 +218,7 @@ def _pipeline(
     settings: Settings,
     clock: Clock,
     random: Random,
+    keys: Keys,
     telemetry: Telemetry,
     scheduler: Scheduler,
     upstream: Upstream,
@@ -228,6 +240,7 @@ def _pipeline(
         bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or None),
         telemetry=telemetry,
         budgets=Budgets(settings.retry_budget),
+        keys=keys,
         clock=clock,
         random=random,
         random_bits=os.urandom,
@@ -235,7 +248,9 @@ def _pipeline(
 
 
 async def run_until_stopped(settings: Settings) -> int:
-    """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not listen."""
+    """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not start, 2 where
+    no start can mend that: a setting names what must not be used.
+    """
     raise_limit()
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
@@ -258,6 +273,9 @@ async def _run(sidecar: Sidecar, log: Log) -> int:
     except (OSError, RuntimeError) as error:
         log.error("cannot_start", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
         return 1
+    except BadSettings as bad:
+        log.error("cannot_start", reason=str(bad))  # noqa: TRY400 - as above
+        return 2
     await stop.wait()
     await sidecar.stop()
     return 0

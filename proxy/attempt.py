@@ -31,13 +31,14 @@ class Sender:
         table: ResponseTable,
         telemetry: Telemetry,
         clock: Clock,
+        keys: Keys,
     ) -> None:
         self._upstream = upstream
         self._scheduler = scheduler
         self._table = table
         self._telemetry = telemetry
         self._clock = clock
-        self._keys = Keys()
+        self._keys = keys
         self._settling: set[asyncio.Task[None]] = set()
 
     async def attempt(self, job: Job, permit: Permit | None) -> tuple[Response | Failure, ResponseClass]:

@@ -65,7 +65,12 @@ class Gauges(Collector):
             _joined(self._holds(snapshot), max),
         )
         store = snapshot.store
-        yield _gauge("store_up", "Whether the store of limits answers.", ["kind"], {(store.kind,): store.up})
+        yield _gauge(
+            "store_up",
+            "1 where limits and holds can be kept, 0 where the process goes on alone.",
+            ["kind"],
+            {(store.kind,): float(store.up)},
+        )
         yield _gauge(
             "store_replicas",
             "Processes that share the limits, as far as this one knows.",

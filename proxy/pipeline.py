@@ -21,6 +21,7 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.answers import Answer, Asked, failed
 from proxy.core.classify import ResponseTable
+from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit
 from proxy.core.marks import Course, marks
 from proxy.core.model import Execution, Failure, ResponseClass
@@ -65,6 +66,7 @@ class Pipeline:
         bodies: BodyStore,
         telemetry: Telemetry,
         budgets: Budgets,
+        keys: Keys,
         clock: Clock,
         random: Random,
         random_bits: Callable[[int], bytes],
@@ -72,7 +74,7 @@ class Pipeline:
         self._policy = policy
         self._families = Families(prefixes)
         self._scheduler = scheduler
-        self._sender = Sender(upstream, scheduler, table, telemetry, clock)
+        self._sender = Sender(upstream, scheduler, table, telemetry, clock, keys)
         self._bodies = bodies
         self._telemetry = telemetry
         self._budgets = budgets

@@ -14,7 +14,7 @@ from proxy.admin import Admin, start_admin
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
-from tests.test_telemetry import tenant_view
+from tests.operators import tenant_view
 
 TOKEN = "canary-admin-token"
 HELD = HoldKey(Scope.TENANT, app="app", tenant="acme")

@@ -22,6 +22,7 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.fields import Fields
 from proxy.core.holds import HoldTimes
+from proxy.core.idempotency import Keys
 from proxy.core.model import Failure, Headers
 from proxy.core.retry import Backoff, Budgets
 from proxy.flow import Inflow, Lost
@@ -225,6 +226,7 @@ class Proxy:
             bodies=self.bodies,
             telemetry=self.telemetry,
             budgets=Budgets(setup.share),
+            keys=Keys(),
             clock=clock,
             random=random,
             random_bits=random.randbytes,

@@ -32,10 +32,10 @@ from proxy.job import Job
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
 from proxy.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
-from proxy.stores.telemetry import OUTCOMES, StoreTelemetry
+from proxy.stores.telemetry import OUTCOMES
 from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
-from tests.stores.test_telemetry import use_store
-from tests.test_telemetry import REQUEST_FIELDS, Operators, use_everything
+from tests.operators import Operators, use_everything
+from tests.test_telemetry import REQUEST_FIELDS
 
 ROOT = Path(__file__).parents[1]
 FILES = (ROOT / "README.md", ROOT / "deploy/reference.md")
@@ -202,7 +202,6 @@ def metrics() -> str:
     rows = []
     with closing(Operators()) as operators:
         use_everything(operators)
-        use_store(StoreTelemetry(operators.registry, operators.log))
         for family in operators.registry.collect():
             if not family.name.startswith("xero_proxy_"):
                 continue

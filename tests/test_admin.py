@@ -17,7 +17,7 @@ from proxy.core.model import HoldKey, Scope
 from proxy.events import WATCHERS_MAX
 from proxy.page import PAGE
 from tests.admin_port import HELD, TOKEN, Proxy, serve
-from tests.test_telemetry import tenant_view
+from tests.operators import tenant_view
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 

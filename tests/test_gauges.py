@@ -8,7 +8,7 @@ from config.values import TenantLabel
 from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView
 from proxy.gauges import Gauges
 from proxy.telemetry import TENANTS_MAX, TenantNames
-from tests.test_telemetry import tenant_view
+from tests.operators import tenant_view
 
 Samples = dict[tuple[str, ...], float]
 

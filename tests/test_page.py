@@ -12,8 +12,8 @@ import pytest
 from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView, TenantView
 from proxy.last_failures import FailureView
 from proxy.page import CONTENT_SECURITY_POLICY, FAILING_SECONDS, LONG_WAIT_SECONDS, PAGE, ROWS_MAX, as_shown
+from tests.operators import tenant_view
 from tests.test_status import OFFLINE, status
-from tests.test_telemetry import tenant_view
 
 
 def rows(*views: TenantView, holds: tuple[HoldView, ...] = (), failures: tuple[FailureView, ...] = ()) -> Any:

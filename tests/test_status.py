@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
 from proxy.status import Status, as_json, encoded, iso
-from tests.test_telemetry import tenant_view
+from tests.operators import tenant_view
 
 WALL = 1_795_262_405.75
 OFFLINE = HoldView(HoldKey(Scope.TENANT, app="app", tenant="acme"), "offline", 90.0, probing=False)

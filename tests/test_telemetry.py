@@ -1,21 +1,17 @@
-import json
 from collections.abc import Iterator
 from contextlib import closing
-from tempfile import TemporaryFile
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.values import TenantLabel
 from proxy.core.holds import HoldAction, HoldChange
-from proxy.core.model import AppView, HoldKey, HoldView, Host, Route, Scope, Snapshot, TenantView
-from proxy.gauges import Gauges
-from proxy.log import Log
-from proxy.telemetry import TENANTS_MAX, Record, Telemetry, TenantNames
+from proxy.core.model import Host, Route
+from proxy.telemetry import TENANTS_MAX, Record, TenantNames
+from tests.operators import TENANT_HOLD, Operators, record, use_everything
 
 CONTRACT = {
     "requests_total": ("counter", {"api", "method", "status", "class"}),
@@ -40,92 +36,22 @@ CONTRACT = {
     "event_loop_lag_seconds": ("histogram", set()),
     "store_up": ("gauge", {"kind"}),
     "store_replicas": ("gauge", set()),
+    "store_operations_total": ("counter", {"operation", "outcome"}),
+    "store_operation_duration_seconds": ("histogram", {"operation"}),
+    "store_errors_total": ("counter", {"reason"}),
+    "store_fallback_seconds_total": ("counter", set()),
+    "store_leases_lost_total": ("counter", set()),
 }
 REQUEST_FIELDS = """
     time level event request_id app tenant api method route status class attempts seconds queue_seconds
     upstream_seconds limit bytes_in bytes_out xero_correlation_id error gone_at
 """.split()  # noqa: SIM905 - as a list it is 20 lines
-BUDGETS = {"minute_limit": 60, "minute_remaining": 60, "day_limit": 5000, "day_remaining": 5000}
-ROUTE = Route(Host.API, "accounting", "app", "acme", limited=True, template="/api.xro/2.0/Invoices/{id}")
-TENANT_HOLD = HoldKey(Scope.TENANT, app="app", tenant="acme")
-
-
-def tenant_view(tenant: str = "acme", app: str = "app", queued: int = 0, **other: Any) -> TenantView:
-    fields = {
-        "oldest_seconds": 0.0,
-        "blocked_by": "",
-        "next_seconds": None,
-        "in_flight": 0,
-        **BUDGETS,
-        "foreign_calls": 0,
-        **other,
-    }
-    return TenantView(app=app, tenant=tenant, queued=queued, **fields)
-
-
-class Operators:
-    """A telemetry, and what operators see of it."""
-
-    def __init__(self, label: TenantLabel = TenantLabel.ID) -> None:
-        self._file = TemporaryFile()  # noqa: SIM115 - `close` closes it
-        self.registry = CollectorRegistry()
-        self.log = Log(lambda: 0.0, descriptor=self._file.fileno())
-        self.telemetry = Telemetry(self.registry, self.log, label, "1.2.3")
-
-    def show(self, snapshot: Snapshot) -> None:
-        self.registry.register(Gauges(lambda: snapshot, self.telemetry.tenants, lambda: self.log.dropped))
-
-    def samples(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
-        """Sorted labels to value, of one series name without its prefix."""
-        return {
-            tuple(sorted(sample.labels.items())): sample.value
-            for family in self.registry.collect()
-            for sample in family.samples
-            if sample.name == f"xero_proxy_{name}"
-        }
-
-    def lines(self) -> list[dict[str, Any]]:
-        assert self.log.close(10)
-        self._file.seek(0)
-        return [json.loads(line) for line in self._file]
-
-    def close(self) -> None:
-        self.log.close(10)
-        self._file.close()
 
 
 @pytest.fixture
 def operators() -> Iterator[Operators]:
     with closing(Operators()) as operators:
         yield operators
-
-
-def record(**fields: Any) -> Record:
-    made = Record(id="0123456789abcdef", arrived=0.0, method="GET")
-    made.routed(ROUTE)
-    made.concluded("ok", 200)
-    for name, value in fields.items():
-        setattr(made, name, value)
-    return made
-
-
-def use_everything(operators: Operators) -> None:
-    telemetry = operators.telemetry
-    telemetry.request(record(bytes_out=10), 0.2)
-    telemetry.attempt("accounting", "ok", 0.1)
-    telemetry.retry("connect_failed")
-    telemetry.retry_suppressed("budget")
-    telemetry.shed("deadline")
-    telemetry.disconnect("queue")
-    telemetry.foreign_calls("acme", 3)
-    telemetry.hold_changed(HoldChange(HoldAction.BEGUN, TENANT_HOLD, "offline", 300.0), 300.0)
-    operators.show(
-        Snapshot(
-            tenants=(tenant_view(queued=1),),
-            apps=(AppView("app", 10_000, 9_000),),
-            holds=(HoldView(TENANT_HOLD, "offline", 300.0, probing=False),),
-        )
-    )
 
 
 @pytest.mark.parametrize(("name", "kind", "labels"), [(name, *shape) for name, shape in CONTRACT.items()])

@@ -1,4 +1,4 @@
-"""What operators see of a store that is reached over a network."""
+"""What operators see of where limits and holds are kept: operations, failures, and what was restored."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from proxy.log import Log
 
-OUTCOMES = ("granted", "denied", "void", "settled", "lost", "beaten", "cleared", "failed")
+OUTCOMES = ("granted", "denied", "void", "settled", "lost", "beaten", "cleared", "ok", "failed")
 """Of an operation. `void` came too late or to a server that was emptied, `lost` is a permit that was taken
-back before, `failed` was not answered.
+back before, `failed` was not answered or came to nothing.
 """
-BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5)
+BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class StoreTelemetry:
-    """Metrics of the store's operations, and a line in the log whenever it goes away and comes back."""
+    """Metrics and log lines of a store that is more than memory."""
 
     def __init__(self, registry: CollectorRegistry, log: Log) -> None:
         self._log = log
         self._operations = Counter(
             "xero_proxy_store_operations",
-            "Calls of the shared store by what came of them.",
+            "Operations on the store of limits and holds, by what came of them.",
             ("operation", "outcome"),
             registry=registry,
         )
         self._duration = Histogram(
             "xero_proxy_store_operation_duration_seconds",
-            "One call of the shared store, where it was answered.",
+            "One operation on the store, where it succeeded.",
             ("operation",),
             registry=registry,
             buckets=BUCKETS,
         )
         self._errors = Counter(
-            "xero_proxy_store_errors", "What the shared store failed with.", ("reason",), registry=registry
+            "xero_proxy_store_errors", "What the store failed with.", ("reason",), registry=registry
         )
         self._fallback = Counter(
             "xero_proxy_store_fallback_seconds",
@@ -46,30 +46,38 @@ class StoreTelemetry:
         )
 
     def operation(self, operation: str, outcome: str, seconds: float) -> None:
-        """One call was answered after `seconds`."""
+        """One operation has ended after `seconds`."""
         self._operations.labels(operation, outcome).inc()
         self._duration.labels(operation).observe(seconds)
 
     def failed(self, operation: str) -> None:
-        """One call was not answered."""
+        """One operation came to nothing."""
         self._operations.labels(operation, "failed").inc()
 
     def error(self, reason: str) -> None:
-        """A connection was given up, or did not come about."""
+        """The store failed, or could not be reached."""
         self._errors.labels(reason).inc()
 
     def away(self, reason: str) -> None:
-        """The local share stands in from now on."""
+        """The store cannot be used; the process goes on with what it has in memory."""
         self._log.warning("store_away", reason=reason)
 
     def fallback(self, seconds: float) -> None:
         """The local share stood in for so long."""
         self._fallback.inc(seconds)
 
-    def back(self, seconds: float, replicas: int) -> None:
-        """The store decides again, after `seconds`."""
+    def back(self, seconds: float, replicas: int = 1) -> None:
+        """The store can be used again, after `seconds`, and `replicas` share it."""
         self._log.warning("store_back", seconds=round(seconds, 3), replicas=replicas)
 
     def lease_lost(self) -> None:
         """A permit was settled here that the store knew no more."""
         self._lost.inc()
+
+    def restored(self, budgets: int, holds: int, keys: int, seconds: float) -> None:
+        """So much was found in the store, `seconds` after its last write."""
+        self._log.info("store_restored", budgets=budgets, holds=holds, keys=keys, seconds=round(seconds, 3))
+
+    def moved_aside(self, path: str, seconds: float) -> None:
+        """What was kept cannot be read and now has this name; it was written `seconds` ago."""
+        self._log.error("store_damaged", moved_to=path, seconds=round(seconds, 3))

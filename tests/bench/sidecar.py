@@ -17,6 +17,7 @@ from config.values import TenantLabel
 from proxy.app import _pipeline, _scheduler, _store
 from proxy.call import Call
 from proxy.core.fields import Fields
+from proxy.core.idempotency import Keys
 from proxy.core.strict import Accepted, RequestHead
 from proxy.log import Log
 from proxy.pipeline import Pipeline
@@ -65,13 +66,13 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     settings = read_settings(SETTINGS)
     sink = os.open(os.devnull, os.O_WRONLY)
     log = Log(organisation.clock.wall, descriptor=sink)
-    registry = CollectorRegistry()
+    registry, keys = CollectorRegistry(), Keys()
     telemetry = Telemetry(registry, log, TenantLabel.ID, "bench")
-    store = _store(settings, organisation.clock, random, StoreTelemetry(registry, log))
+    store = _store(settings, organisation.clock, random, keys, StoreTelemetry(registry, log))
     scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:
-        yield _pipeline(settings, organisation.clock, random, telemetry, scheduler, upstream)
+        yield _pipeline(settings, organisation.clock, random, keys, telemetry, scheduler, upstream)
     finally:
         scheduler.close()
         log.close(1.0)

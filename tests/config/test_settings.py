@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import PREFIX, BadSettings, Settings, describe, effective, read_settings
+from config.settings import (
+    PREFIX,
+    BadSettings,
+    Settings,
+    describe,
+    effective,
+    read_settings,
+)
 from config.values import Address, LogFormat, LogLevel, Origin, TenantLabel
 
 CANARY = "canary-7f3a"
@@ -195,6 +202,9 @@ def test_an_empty_value_is_a_problem_where_the_default_is_not_empty(name: str) -
         ("SPOOL_DIR", "/nowhere/at/all"),
         ("SPOOL_DIR", "\0"),
         ("STATE_FILE", "\0"),
+        ("STATE_FILE", "/nowhere/at/all"),
+        ("STATE_FILE", "/usr"),
+        ("STATE_FILE", "x" * 300),
         ("REDIS_URL", "http://redis"),
         ("REDIS_PREFIX", ""),
         ("REDIS_PREFIX", "a{b}"),
@@ -240,9 +250,16 @@ def test_two_different_sockets_are_fine(listen: str, admin: str) -> None:
     assert read(LISTEN=listen, ADMIN_LISTEN=admin).admin_listen != Address("", 0)
 
 
-def test_a_store_that_does_not_exist_is_refused() -> None:
-    (found,) = problems(STATE_FILE="state.db")
-    assert found.startswith("XERO_PROXY_STATE_FILE is not supported by this release: ")
+def test_state_may_be_kept_in_a_file_that_is_there_or_not(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    assert read(STATE_FILE=str(path)).state_file == str(path)
+    path.touch()
+    assert read(STATE_FILE=str(path)).state_file == str(path)
+
+
+def test_two_places_for_the_limits_contradict_each_other(tmp_path: Path) -> None:
+    (sentence,) = problems(STATE_FILE=str(tmp_path / "state.db"), REDIS_URL="redis://h")
+    assert "XERO_PROXY_STATE_FILE and XERO_PROXY_REDIS_URL must not both be given" in sentence
 
 
 def test_a_writable_directory_is_a_place_for_bodies(tmp_path: Path) -> None:

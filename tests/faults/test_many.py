@@ -16,6 +16,7 @@ from config.values import LogLevel, TenantLabel
 from proxy.app import _scheduler, _store
 from proxy.clock import Clock
 from proxy.core.accounts import TENANTS_KEPT
+from proxy.core.idempotency import Keys
 from proxy.core.limits import Ask, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, ResponseClass
@@ -39,9 +40,8 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
     telemetry = Telemetry(registry, log, TenantLabel.ID, "x")
     settings = read_settings({})
-    scheduler = _scheduler(
-        settings, _store(settings, clock, Random(0), StoreTelemetry(registry, log)), clock, telemetry
-    )
+    store = _store(settings, clock, Random(0), Keys(), StoreTelemetry(registry, log))
+    scheduler = _scheduler(settings, store, clock, telemetry)
     registry.register(Gauges(scheduler.snapshot, telemetry.tenants, lambda: log.dropped))
     try:
         yield registry, telemetry, scheduler

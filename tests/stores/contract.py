@@ -7,6 +7,7 @@ import uuid
 from asyncio import Event
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from random import Random
 
 from prometheus_client import CollectorRegistry
@@ -14,12 +15,14 @@ from prometheus_client import CollectorRegistry
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldChange, HoldTimes
+from proxy.core.idempotency import Keys
 from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
 from proxy.core.model import Remaining, ResponseClass
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis import RedisStore
 from proxy.stores.session import Server
+from proxy.stores.sqlite import SqliteStore
 from proxy.stores.telemetry import StoreTelemetry
 from tests.inprocess import SILENT
 from tests.strict_xero import OK
@@ -121,4 +124,13 @@ async def redis(url: str, caps: Caps, times: HoldTimes, **options: str) -> Async
     await store.start(ears)
     assert store.health().up
     yield Opened(store, ears, Clock(), tells_later=True)
+    await store.close()
+
+
+@contextlib.asynccontextmanager
+async def sqlite(path: Path, caps: Caps, times: HoldTimes) -> AsyncIterator[Opened]:
+    clock, ears, telemetry = Clock(), Ears(), StoreTelemetry(CollectorRegistry(), SILENT)
+    store = SqliteStore(caps, times, clock, Random(0), path=path, keys=Keys(), telemetry=telemetry)
+    await store.start(ears)
+    yield Opened(store, ears, clock, tells_later=False)
     await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -10,17 +11,19 @@ from proxy.core.accounts import Caps
 from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.limits import Ask
 from proxy.core.model import HoldKey, Limit, Remaining, Scope
-from tests.stores.contract import ASK, Open, memory, redis
-from tests.strict_xero import MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY
+from tests.stores.contract import ASK, Open, memory, redis, sqlite
+from tests.strict_xero import GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY
 
 KEY = HoldKey(Scope.TENANT, app="app", tenant="tenant")
 TIMES = HoldTimes()
 
 
-@pytest.fixture(params=["memory", "valkey", "debians"])
-def opened(request: pytest.FixtureRequest) -> Open:
+@pytest.fixture(params=["memory", "sqlite", "valkey", "debians"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         return memory
+    if request.param == "sqlite":
+        return partial(sqlite, tmp_path / "state.db")
     client = request.getfixturevalue(request.param)
     return partial(redis, f"redis://127.0.0.1:{client.get_connection_kwargs()['port']}/0")
 
@@ -160,3 +163,11 @@ async def test_names_of_any_kind_stay_apart(opened: Open) -> None:
             for tenant in names:
                 await one.permit(Ask(app, tenant, "accounting"))
         assert (await one.denial(Ask("a", ":a", "accounting"))).limit == Limit.CONCURRENT
+
+
+async def test_an_api_that_keeps_failing_is_held(opened: Open) -> None:
+    async with opened(Caps(), TIMES) as one:
+        changes = [
+            change for _ in range(5) for change in (await one.settle(await one.permit(), GATEWAY)).holds
+        ]
+        assert [change.reason for change in changes] == ["failing"]

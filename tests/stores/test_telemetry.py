@@ -7,8 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from proxy.stores.telemetry import StoreTelemetry
-from tests.test_telemetry import Operators
+from tests.operators import Operators, use_store
 
 COUNTED = {
     "store_operations_total": (("operation", "acquire"), ("outcome", "granted")),
@@ -19,20 +18,10 @@ COUNTED = {
 }
 
 
-def use_store(telemetry: StoreTelemetry) -> None:
-    telemetry.operation("acquire", "granted", 0.001)
-    telemetry.failed("acquire")
-    telemetry.error("timeout")
-    telemetry.away("timeout")
-    telemetry.fallback(1.0)
-    telemetry.back(1.0, 4)
-    telemetry.lease_lost()
-
-
 @pytest.fixture
 def operators() -> Iterator[Operators]:
     with closing(Operators()) as operators:
-        use_store(StoreTelemetry(operators.registry, operators.log))
+        use_store(operators.store)
         yield operators
 
 

@@ -1,0 +1,324 @@
+"""What a restart remembers, and what happens while the disk does not work."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from copy import deepcopy
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.holds import RESTORED_SECONDS
+from proxy.core.idempotency import KEY_LIFE_SECONDS
+from proxy.core.limits import Ask, Caps, Limits, Permit, Settlement
+from proxy.core.model import HoldKey, Limit, Remaining, ResponseClass, Scope
+from proxy.stores import sqlite
+from proxy.stores.sqlite import GATHER_SECONDS, SLOW_SECONDS
+from tests.stores.contract import ASK, SqliteStand
+from tests.stores.hand_clock import HandClock
+from tests.strict_xero import LOST, MAINTENANCE, OFFLINE, OK, REFUSED
+
+CAPS = Caps(minute=5, day=20, app_minute=8)
+ASKS = [ASK, Ask("app", "other", "payroll"), Ask("app", None, "identity")]
+SPAN = 60.1
+DUST = 1e-6
+HELD = HoldKey(Scope.TENANT, app="app", tenant="tenant")
+
+
+async def begun(path: Path, caps: Caps = CAPS, *, wall: float = 1.7e9, now: float = 1000.0) -> SqliteStand:
+    """A process over the file in `path`, whose clocks show `now` and `wall`."""
+    stand = SqliteStand(caps, path, clock=HandClock(now, wall))
+    await stand.start()
+    return stand
+
+
+async def after(stand: SqliteStand, seconds: float, caps: Caps = CAPS, *, set_by: float = 0.0) -> SqliteStand:
+    """The process that follows `seconds` after this one was killed; its wall clock was set meanwhile."""
+    await stand.killed()
+    await stand.close()
+    wall = stand.clock.walled + seconds + set_by
+    return await begun(stand.path.parent, caps, wall=wall, now=5.0)
+
+
+def limits(stand: SqliteStand) -> Limits:
+    return stand.sqlite._limits
+
+
+async def test_calls_are_charged_across_a_restart(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    for left in (13, 12, 11):
+        await stand.answered(await stand.permit(), OK, Remaining(day=left))
+        await stand.pass_seconds(0.1)
+    await stand.answered(await stand.permit(ASKS[2]))
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 10.0)
+    (tenants, (app,), _) = stand.store.view()
+    assert [(view.minute_remaining, view.day_remaining) for view in tenants] == [(2, 11)]
+    assert app.minute_remaining == 4
+    await stand.permit()
+    await stand.permit()
+    denial = await stand.denial()
+    assert denial.limit == Limit.MINUTE
+    assert denial.until == pytest.approx(stand.now + SPAN - 10.0 - 0.8, abs=1.0)
+    await stand.close()
+
+
+async def test_a_call_that_was_in_flight_counts_from_the_restart_and_only_once(tmp_path: Path) -> None:
+    stand = await begun(tmp_path, Caps(minute=1))
+    await stand.permit()
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 30.0, Caps(minute=1))
+    assert (await stand.denial()).until == pytest.approx(stand.now + SPAN, abs=0.1)
+    stand = await after(stand, 30.0, Caps(minute=1))
+    assert (await stand.denial()).until == pytest.approx(stand.now + SPAN - 30.0, abs=1.0)
+    await stand.close()
+
+
+async def test_a_process_that_ends_well_has_written_everything(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    await stand.answered(await stand.permit())
+    await stand.close()
+    assert not stand.path.with_name("state.db-wal").exists()
+    stand = await begun(tmp_path)
+    assert limits(stand).record("app", "tenant", stand.now) is not None
+    (line,) = stand.lines("store_restored")
+    assert (line["budgets"], line["holds"], line["keys"]) == (2, 0, 0)
+    await stand.close()
+
+
+async def test_a_hold_is_remembered_for_a_minute_at_most_and_no_restart_begins_it_anew(
+    tmp_path: Path,
+) -> None:
+    stand = await begun(tmp_path)
+    await stand.answered(await stand.permit(), OFFLINE)
+    await stand.pass_seconds(GATHER_SECONDS)
+    for _ in range(10):
+        stand = await after(stand, 5.0)
+        assert (await stand.denial()).hold == HELD
+    await stand.pass_seconds(RESTORED_SECONDS - 9 * 5.0)
+    probe = await stand.permit()
+    assert probe.probes == (HELD,)
+    await stand.answered(probe)
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 1.0)
+    assert not limits(stand).holds.active
+    await stand.close()
+
+
+async def test_a_cleared_hold_stays_cleared(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    await stand.answered(await stand.permit(), OFFLINE)
+    await stand.pass_seconds(GATHER_SECONDS)
+    await stand.store.clear(HELD)
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 1.0)
+    assert not limits(stand).holds.active
+    await stand.close()
+
+
+async def test_the_life_of_a_key_goes_on(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    began = stand.now
+    stand.keys.first_used("app", b"c4n4ry", began)
+    await stand.permit()
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 100.0)
+    used = stand.keys.first_used("app", b"c4n4ry", stand.now)
+    assert stand.now - used == pytest.approx(100.0 + GATHER_SECONDS)
+    assert b"c4n4ry" not in stand.path.read_bytes() + stand.path.with_name("state.db-wal").read_bytes()
+    await stand.close()
+
+
+async def test_a_wall_clock_that_was_set_back_frees_nothing_and_holds_up_nobody_for_long(
+    tmp_path: Path,
+) -> None:
+    stand = await begun(tmp_path, Caps(minute=1))
+    stand.keys.first_used("app", b"key", stand.now)
+    await stand.answered(await stand.permit())
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 10.0, Caps(minute=1), set_by=-86_400.0)
+    assert (await stand.denial()).until == pytest.approx(stand.now + SPAN, abs=1.0)
+    assert stand.now - stand.keys.first_used("app", b"key", stand.now) >= KEY_LIFE_SECONDS
+    await stand.close()
+
+
+async def test_a_wall_clock_that_was_set_on_by_years_is_a_long_absence_and_heals(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    await stand.answered(await stand.permit(), OFFLINE)
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 10.0, set_by=1e9)
+    assert (await stand.permit()).probes == (HELD,)
+    await stand.pass_seconds(GATHER_SECONDS)
+    stand = await after(stand, 10.0, set_by=-1e9)
+    await stand.permit()
+    (view,) = stand.store.view()[0]
+    assert view.minute_remaining == CAPS.minute - 2
+    await stand.close()
+
+
+async def test_the_disk_is_left_alone_while_nothing_happens(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    assert stand.clock.waiting == 0
+    for _ in range(3):
+        await stand.answered(await stand.permit())
+    assert stand.clock.waiting == 1
+    await stand.pass_seconds(GATHER_SECONDS)
+    assert stand.clock.waiting == 0
+    assert stand.count("store_operations_total", operation="write", outcome="ok") == 2
+    await stand.close()
+
+
+async def test_a_full_disk_stops_nobody_and_is_caught_up_with(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    database = stand.sqlite._file._db
+    assert database is not None
+    worker = stand.sqlite._worker
+    assert worker is not None
+    await worker.run(lambda: database.execute("PRAGMA max_page_count = 1").fetchall())
+    names = [f"tenant-{number}" for number in range(200)]
+    for name in names:
+        await stand.permit(Ask(name, name, "accounting"))
+    for _ in range(3):
+        await stand.pass_seconds(GATHER_SECONDS)
+    health = stand.store.health()
+    assert (health.up, health.trouble) == (False, "full")
+    assert stand.count("store_errors_total", reason="full") == 3
+    await worker.run(lambda: database.execute("PRAGMA max_page_count = 100000").fetchall())
+    await stand.pass_seconds(GATHER_SECONDS)
+    assert stand.store.health().up
+    assert [line["reason"] for line in stand.lines("store_away")] == ["full"]
+    stand = await after(stand, 1.0)
+    assert [limits(stand).record(name, name, stand.now) is None for name in names] == [False] * 200
+    await stand.close()
+
+
+async def test_a_disk_that_hangs_keeps_nobody_waiting_not_even_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "CLOSE_SECONDS", 0.05)
+    stand = await begun(tmp_path)
+    hung = threading.Event()
+    monkeypatch.setattr(stand.sqlite._file, "write", lambda *_, **__: hung.wait())
+    await stand.permit()
+    stand.clock.pass_seconds(GATHER_SECONDS)
+    await asyncio.wait([asyncio.ensure_future(stand.permit())])
+    stand.clock.pass_seconds(SLOW_SECONDS)
+    assert stand.store.health().trouble == "slow"
+    await stand.store.close()
+    hung.set()
+    assert [line["reason"] for line in stand.lines("store_away")] == ["slow"]
+    await stand.close()
+
+
+async def test_a_slow_disk_is_said_to_be_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = await begun(tmp_path)
+    write, hung = stand.sqlite._file.write, threading.Event()
+    with monkeypatch.context() as patch:
+        patch.setattr(stand.sqlite._file, "write", lambda rows, **all_: hung.wait() and write(rows, **all_))
+        await stand.permit()
+        stand.clock.pass_seconds(GATHER_SECONDS)
+        for _ in range(3):  # the write begins when the loop turns
+            await asyncio.wait([asyncio.ensure_future(stand.permit(ASKS[1]))])
+        stand.clock.pass_seconds(SLOW_SECONDS)
+        hung.set()
+        await stand.written()
+    assert stand.store.health().up
+    (line,) = stand.lines("store_back")
+    assert line["seconds"] == 0.0
+    await stand.close()
+
+
+async def test_what_is_done_before_the_start_or_after_the_end_is_of_memory_alone(tmp_path: Path) -> None:
+    stand = SqliteStand(CAPS, tmp_path)
+    await stand.store.close()
+    await stand.permit()
+    assert stand.clock.waiting == 0
+    await stand.start()
+    await stand.close()
+    await stand.permit()
+    assert stand.clock.waiting == 0
+
+
+async def test_an_error_that_is_none_of_the_disks_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand = await begun(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(stand.sqlite._file, "write", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await stand.sqlite._write()
+        patch.setattr(stand.sqlite._file, "write", fail)
+        await stand.sqlite._write()
+    assert stand.store.health().trouble == "other"
+    await stand.close()
+
+
+def fail(*_: object, **__: object) -> None:
+    raise sqlite3.ProgrammingError
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.1, 0.6, 7.0]),
+        st.sampled_from(["ask", "ask", "ask", "answer"]),
+        st.sampled_from(ASKS),
+        st.sampled_from([OK, OK, REFUSED, LOST, OFFLINE, MAINTENANCE]),
+        st.none() | st.integers(0, 5),
+        st.none() | st.integers(0, 20),
+    ),
+    max_size=40,
+)
+
+
+Step = tuple[float, str, Ask, ResponseClass, int | None, int | None]
+
+
+@settings(max_examples=60)
+@given(steps, st.floats(0.0, 70.0))
+def test_whenever_it_is_killed_its_successor_has_no_more_than_what_was_written_allows(
+    history: list[Step], seconds: float
+) -> None:
+    async def killed(path: Path) -> None:
+        stand = await begun(path)
+        written = await lived(stand, history)
+        then = stand.now + seconds
+        stand = await after(stand, seconds)
+        no_more_than(written, then, limits(stand), stand.now)
+        await stand.close()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(killed(Path(folder)))
+
+
+async def lived(stand: SqliteStand, history: list[Step]) -> Limits:
+    """What the limits were when they were last written."""
+    written, flying = deepcopy(limits(stand)), list[Permit]()
+    for seconds, what, ask, row, minute, day in history:
+        before = stand.count("store_operations_total", operation="write", outcome="ok")
+        await stand.pass_seconds(seconds)
+        if stand.count("store_operations_total", operation="write", outcome="ok") > before:
+            written = deepcopy(limits(stand))
+        if what == "ask" and isinstance(permit := await stand.store.acquire(ask), Permit):
+            flying.append(permit)
+        elif what == "answer" and flying:
+            settlement = Settlement(row, row is not REFUSED, stand.now, Remaining(minute, day))
+            await stand.store.settle(flying.pop(0), settlement)
+    return written
+
+
+def no_more_than(written: Limits, then: float, restored: Limits, now: float) -> None:
+    for key, tenant in written._tenants.items():
+        if tenant.minute.occupied(then):
+            assert restored._tenants[key].minute.occupied(now) >= tenant.minute.occupied(then + DUST)
+            assert restored._tenants[key].day.left(now) <= tenant.day.left(then)
+    for app, window in written._apps.items():
+        if window.occupied(then):
+            assert restored._apps[app].occupied(now) >= window.occupied(then + DUST)
+    for name, hold in written.holds.active.items():
+        left = min(hold.until - then, RESTORED_SECONDS)
+        assert restored.holds.active[name].until - now == pytest.approx(left, abs=1e-3)

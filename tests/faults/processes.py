@@ -200,33 +200,43 @@ class Process:
 
 
 @contextlib.asynccontextmanager
-async def sidecar(
+async def started(
     upstream: str, *, first: str = ":", environment: dict[str, str] | None = None, **settings: Any
 ) -> AsyncIterator[Process]:
-    """Run one after `first` (shell commands). At the end it must live and have crashed nowhere."""
+    """Run one after `first` (shell commands), until it ends or is killed."""
     settings = {"identity_upstream": upstream, "drain_seconds": 5, **settings}
-    started = await asyncio.create_subprocess_exec(
-        "/bin/sh",
-        "-c",
-        f'{first} && exec "$@"',
-        "sh",
-        *COMMAND,
-        "serve",
-        env=environ(upstream=upstream, **settings) | (environment or {}),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    process = Process(
+        await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            f'{first} && exec "$@"',
+            "sh",
+            *COMMAND,
+            "serve",
+            env=environ(upstream=upstream, **settings) | (environment or {}),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
     )
-    process = Process(started)
     try:
         (listening,) = await process.logged("listening")
         process.port = int(listening["listen"].rpartition(":")[2])
         process.admin_port = int(listening["admin_listen"].rpartition(":")[2])
         yield process
+    finally:
+        await process.kill()
+
+
+@contextlib.asynccontextmanager
+async def sidecar(
+    upstream: str, *, first: str = ":", environment: dict[str, str] | None = None, **settings: Any
+) -> AsyncIterator[Process]:
+    """The same; at the end it must live and have crashed nowhere."""
+    async with started(upstream, first=first, environment=environment, **settings) as process:
+        yield process
         assert await process.stop() == 0
         assert process.errors == b""
         assert [line for line in process.lines if line["event"] in {"crashed", "library"}] == []
-    finally:
-        await process.kill()
 
 
 def marked(

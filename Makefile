@@ -10,10 +10,10 @@ LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test test-deploy test-replicas unit lint format bench corpus bench-tools soak image sbom lock clean
+.PHONY: help setup run demo test test-deploy test-replicas test-restarts unit lint format bench corpus bench-tools soak image sbom lock clean
 
 help: ## list what can be made (the default)
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP) ## install exactly what the locks name into .venv, where that is not done yet
 
@@ -35,6 +35,9 @@ test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say
 
 test-replicas: setup ## let replicas share a real server that fails in every way, in real time: six minutes
 	$(BIN)/python -m pytest tests/replicas -s
+
+test-restarts: setup ## kill a sidecar under load 200 times, and see what the next one knows
+	RESTARTS=200 $(BIN)/python -m pytest tests/faults/test_kills.py
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -32,12 +32,14 @@ from proxy.job import Job
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
 from proxy.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
+from proxy.stores.state_file import REASONS as FILE_REASONS
 from proxy.stores.telemetry import OUTCOMES
 from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
 from tests.operators import Operators, use_everything
 from tests.test_telemetry import REQUEST_FIELDS
 
 ROOT = Path(__file__).parents[1]
+STORE_ERRORS = {*REASONS.values(), *OTHER_REASONS, *FILE_REASONS.values(), "other"}
 FILES = (ROOT / "README.md", ROOT / "deploy/reference.md")
 BLOCK = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
 ASKED = Asked("0123456789abcdef")
@@ -222,10 +224,13 @@ def labels() -> str:
         ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, "backoff", "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
         ("`reason` of `hold_seconds`, `holds_total`", code(sorted(held))),
-        ("`kind`", code(("memory", "sqlite", "redis"))),
-        ("`operation`", code(sorted(said_to("operation")))),
-        ("`outcome`", code(sorted(OUTCOMES))),
-        ("`reason` of `store_errors_total`", code(sorted({*REASONS.values(), *OTHER_REASONS}))),
+        ("`kind` of `store_up`", code(("memory", "sqlite", "redis"))),
+        ("`operation` of `store_…`", code(sorted(said_to("operation")))),
+        ("`outcome` of `store_operations_total`", code(sorted(OUTCOMES))),
+        (
+            "`reason` of `store_errors_total`",
+            code(sorted(STORE_ERRORS)),
+        ),
         ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
         ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
         ("`stage`", code(sorted(said_to("left_at") | {"response"}))),

@@ -23,7 +23,7 @@ from deploy.grafana.health import is_it_well, what_is_left
 from deploy.grafana.panels import DATASOURCE
 from deploy.grafana.requests import what_failed, why_is_it_slow
 from deploy.grafana.resources import the_process, what_it_costs
-from deploy.grafana.store import do_replicas_share
+from deploy.grafana.store import where_limits_are_kept
 
 UID = "xero-proxy"
 ROWS = {
@@ -32,7 +32,7 @@ ROWS = {
     "Why is it slow": why_is_it_slow,
     "What failed": what_failed,
     "What it costs": what_it_costs,
-    "Do replicas share": do_replicas_share,
+    "Where limits are kept": where_limits_are_kept,
     "The process": the_process,
 }
 

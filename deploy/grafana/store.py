@@ -1,4 +1,4 @@
-"""Do the replicas share, and does their store keep up."""
+"""Where limits are kept, whether it can be used, and whether it keeps up."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from deploy.grafana.panels import THIRD, Panel, Query, lines
 from deploy.grafana.queries import percentile, rate
 
 
-def do_replicas_share() -> Sequence[Panel]:
-    """Whether the store is there, what it is asked, and what fails. Flat where limits are kept in memory."""
+def where_limits_are_kept() -> Sequence[Panel]:
+    """Whether the store can be used, what it is asked, what fails. Flat where limits are in memory alone."""
     return (
         lines(
             "Store answers",
-            "1 while it decides; at 0 a sidecar keeps to its local share.",
+            "At 0 a sidecar goes on alone: with its local share, or without a state file.",
             "short",
             Query("min by (kind, instance) (xero_proxy_store_up)", "{{instance}}: {{kind}}"),
             width=THIRD // 2,
@@ -35,7 +35,7 @@ def do_replicas_share() -> Sequence[Panel]:
         ),
         lines(
             "Operations",
-            "Calls of the store by what came of them: two for a request, and a beat every two seconds.",
+            "Redis: two for a request, and a beat every two seconds. A state file: ten a second.",
             "ops",
             Query(
                 rate("xero_proxy_store_operations_total", "", "operation, outcome"),
@@ -51,7 +51,7 @@ def do_replicas_share() -> Sequence[Panel]:
         ),
         lines(
             "Failures",
-            "Connections to the store that were given up or did not come about, by reason.",
+            "Of the disk, or connections that were given up or did not come about; by reason.",
             "short",
             Query(
                 "sum by (reason) (increase(xero_proxy_store_errors_total[$__rate_interval]))",

@@ -7,14 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import (
-    PREFIX,
-    BadSettings,
-    Settings,
-    describe,
-    effective,
-    read_settings,
-)
+from config.settings import PREFIX, BadSettings, Settings, describe, effective, read_settings
 from config.values import Address, LogFormat, LogLevel, Origin, TenantLabel
 
 CANARY = "canary-7f3a"
@@ -248,18 +241,6 @@ def test_a_contradiction_with_a_bad_value_is_not_guessed() -> None:
 )
 def test_two_different_sockets_are_fine(listen: str, admin: str) -> None:
     assert read(LISTEN=listen, ADMIN_LISTEN=admin).admin_listen != Address("", 0)
-
-
-def test_state_may_be_kept_in_a_file_that_is_there_or_not(tmp_path: Path) -> None:
-    path = tmp_path / "state.db"
-    assert read(STATE_FILE=str(path)).state_file == str(path)
-    path.touch()
-    assert read(STATE_FILE=str(path)).state_file == str(path)
-
-
-def test_two_places_for_the_limits_contradict_each_other(tmp_path: Path) -> None:
-    (sentence,) = problems(STATE_FILE=str(tmp_path / "state.db"), REDIS_URL="redis://h")
-    assert "XERO_PROXY_STATE_FILE and XERO_PROXY_REDIS_URL must not both be given" in sentence
 
 
 def test_a_writable_directory_is_a_place_for_bodies(tmp_path: Path) -> None:

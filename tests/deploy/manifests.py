@@ -38,10 +38,11 @@ def output(*command: str | Path) -> str:
 
 
 def settings_of(environment: Mapping[str, str], spool: Path) -> Settings:
-    """The settings that an environment makes, with the spool elsewhere than in a container.
+    """The settings that an environment makes, with spool and state elsewhere than in a container.
 
     A name that is no setting, or a value that is refused, fails the test.
     """
     own = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     assert own.keys() <= SETTINGS
-    return read_settings({**own, f"{PREFIX}SPOOL_DIR": str(spool)})
+    here = {f"{PREFIX}SPOOL_DIR": str(spool), f"{PREFIX}STATE_FILE": str(spool / "state.db")}
+    return read_settings({**own, **here})

@@ -125,6 +125,13 @@ def test_large_bodies_wait_where_the_container_may_write() -> None:
     assert {"uid=65532", "mode=0700"} <= set(options.split(","))
 
 
+def test_state_outlives_the_container_where_the_image_has_room_for_it() -> None:
+    folder = Path(SIDECAR["environment"][f"{PREFIX}STATE_FILE"]).parent
+    assert f"state:{folder}" in SIDECAR["volumes"]
+    dockerfile = (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"install -d -m 0700 -o 65532 -g 65532 {folder}\n" in dockerfile
+
+
 def test_prometheus_scrapes_the_admin_port_and_has_the_rules(tmp_path: Path) -> None:
     (scrape,) = load(FOLDER / "prometheus.yml")["scrape_configs"]
     admin = sidecar_settings(tmp_path).admin_listen
@@ -185,6 +192,7 @@ async def test_the_app_is_served_through_the_sidecar_and_ends_when_told(tmp_path
         re.sub(rf".*:{simulator_port()}$", "127.0.0.1:0", each) for each in SERVICES["simulator"]["command"]
     ]
     own = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "spool_dir": tmp_path}
+    own |= {"state_file": tmp_path / "state.db"}
     given = {name.removeprefix(PREFIX).lower(): value for name, value in SIDECAR["environment"].items()}
     interpreter, *flags, script = SERVICES["app"]["entrypoint"]
     assert interpreter == "python3"

@@ -25,7 +25,7 @@ ROWS = [
     "Why is it slow",
     "What failed",
     "What it costs",
-    "Do replicas share",
+    "Where limits are kept",
     "The process",
 ]
 EXPRESSIONS = dict(chain(queries.of_dashboard(), queries.of_rules(), queries.of_console("5m")))

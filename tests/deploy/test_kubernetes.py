@@ -203,6 +203,8 @@ def test_large_bodies_have_a_bounded_place_to_wait_in(example: list[Document]) -
     assert mount["mountPath"] == only("ConfigMap", example)["data"][f"{PREFIX}SPOOL_DIR"]
     (volume,) = (each for each in pod(example)["volumes"] if each["name"] == mount["name"])
     assert volume["emptyDir"].keys() == {"sizeLimit"}
+    state = Path(only("ConfigMap", example)["data"][f"{PREFIX}STATE_FILE"])
+    assert str(state.parent) == mount["mountPath"]
 
 
 def test_the_drain_fits_into_the_grace_that_the_app_leaves(example: list[Document], tmp_path: Path) -> None:
@@ -228,6 +230,7 @@ def test_only_prometheus_comes_in_and_only_dns_and_https_go_out(
 def here(given: dict[str, str], tmp_path: Path) -> dict[str, object]:
     """Settings of a container, for a process of this machine."""
     own = {"listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0", "spool_dir": tmp_path}
+    own |= {"state_file": tmp_path / "state.db"}
     return {name.removeprefix(PREFIX).lower(): value for name, value in given.items()} | own
 
 

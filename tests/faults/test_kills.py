@@ -84,7 +84,8 @@ async def simulated() -> AsyncIterator[Simulator]:
         assert process.stdout is not None
         pointer = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
         xero = Simulator(process, int(pointer.split()[3].rpartition(b":")[2]), 0.0)
-        xero.began = Clock().wall() - await xero.now()
+        now = await xero.now()
+        xero.began = Clock().wall() - now  # later than it was, if anything: a write seems earlier
         yield xero
     finally:
         process.terminate()
@@ -160,8 +161,8 @@ async def test_sigkill_again_and_again(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def missed(view: dict[str, Any] | None, xero: Simulator, tenant: str, now: float, missable: int) -> int:
-    """How many calls an organisation's day lacks; the minute lacks no more than that may be. Calls in flight when
-    an answer came are not in its count.
+    """How many calls an organisation's day lacks; the minute lacks no more than that may be. Calls that were
+    in flight when an answer came are not in its count.
     """
     day = DAY - int(view["day_remaining"]) if view else 0
     minute = LIMIT - int(view["minute_remaining"]) if view else 0

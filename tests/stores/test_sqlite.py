@@ -5,28 +5,25 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from copy import deepcopy
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from proxy.core.accounts import Caps
 from proxy.core.holds import RESTORED_SECONDS
 from proxy.core.idempotency import KEY_LIFE_SECONDS
-from proxy.core.limits import Ask, Caps, Limits, Permit, Settlement
-from proxy.core.model import HoldKey, Limit, Remaining, ResponseClass, Scope
+from proxy.core.limits import Ask, Limits
+from proxy.core.model import HoldKey, Limit, Remaining, Scope
 from proxy.stores import sqlite
 from proxy.stores.sqlite import GATHER_SECONDS, SLOW_SECONDS
-from tests.stores.contract import ASK, SqliteStand
+from tests.stores.contract import ASK
 from tests.stores.hand_clock import HandClock
-from tests.strict_xero import LOST, MAINTENANCE, OFFLINE, OK, REFUSED
+from tests.stores.stands import SqliteStand
+from tests.strict_xero import OFFLINE, OK
 
 CAPS = Caps(minute=5, day=20, app_minute=8)
 ASKS = [ASK, Ask("app", "other", "payroll"), Ask("app", None, "identity")]
 SPAN = 60.1
-DUST = 1e-6
 HELD = HoldKey(Scope.TENANT, app="app", tenant="tenant")
 
 
@@ -85,13 +82,13 @@ async def test_a_process_that_ends_well_has_written_everything(tmp_path: Path) -
     await stand.close()
     assert not stand.path.with_name("state.db-wal").exists()
     stand = await begun(tmp_path)
-    assert limits(stand).record("app", "tenant", stand.now) is not None
+    assert limits(stand).accounts.record("app", "tenant", stand.now) is not None
     (line,) = stand.lines("store_restored")
     assert (line["budgets"], line["holds"], line["keys"]) == (2, 0, 0)
     await stand.close()
 
 
-async def test_a_hold_is_remembered_for_a_minute_at_most_and_no_restart_begins_it_anew(
+async def test_a_hold_is_kept_for_a_minute_at_most_and_no_restart_begins_it_anew(
     tmp_path: Path,
 ) -> None:
     stand = await begun(tmp_path)
@@ -193,7 +190,7 @@ async def test_a_full_disk_stops_nobody_and_is_caught_up_with(tmp_path: Path) ->
     assert stand.store.health().up
     assert [line["reason"] for line in stand.lines("store_away")] == ["full"]
     stand = await after(stand, 1.0)
-    assert [limits(stand).record(name, name, stand.now) is None for name in names] == [False] * 200
+    assert [limits(stand).accounts.record(name, name, stand.now) is None for name in names] == [False] * 200
     await stand.close()
 
 
@@ -260,65 +257,3 @@ async def test_an_error_that_is_none_of_the_disks_is_not_hidden(
 
 def fail(*_: object, **__: object) -> None:
     raise sqlite3.ProgrammingError
-
-
-steps = st.lists(
-    st.tuples(
-        st.sampled_from([0.0, 0.1, 0.6, 7.0]),
-        st.sampled_from(["ask", "ask", "ask", "answer"]),
-        st.sampled_from(ASKS),
-        st.sampled_from([OK, OK, REFUSED, LOST, OFFLINE, MAINTENANCE]),
-        st.none() | st.integers(0, 5),
-        st.none() | st.integers(0, 20),
-    ),
-    max_size=40,
-)
-
-
-Step = tuple[float, str, Ask, ResponseClass, int | None, int | None]
-
-
-@settings(max_examples=60)
-@given(steps, st.floats(0.0, 70.0))
-def test_whenever_it_is_killed_its_successor_has_no_more_than_what_was_written_allows(
-    history: list[Step], seconds: float
-) -> None:
-    async def killed(path: Path) -> None:
-        stand = await begun(path)
-        written = await lived(stand, history)
-        then = stand.now + seconds
-        stand = await after(stand, seconds)
-        no_more_than(written, then, limits(stand), stand.now)
-        await stand.close()
-
-    with TemporaryDirectory() as folder:
-        asyncio.run(killed(Path(folder)))
-
-
-async def lived(stand: SqliteStand, history: list[Step]) -> Limits:
-    """What the limits were when they were last written."""
-    written, flying = deepcopy(limits(stand)), list[Permit]()
-    for seconds, what, ask, row, minute, day in history:
-        before = stand.count("store_operations_total", operation="write", outcome="ok")
-        await stand.pass_seconds(seconds)
-        if stand.count("store_operations_total", operation="write", outcome="ok") > before:
-            written = deepcopy(limits(stand))
-        if what == "ask" and isinstance(permit := await stand.store.acquire(ask), Permit):
-            flying.append(permit)
-        elif what == "answer" and flying:
-            settlement = Settlement(row, row is not REFUSED, stand.now, Remaining(minute, day))
-            await stand.store.settle(flying.pop(0), settlement)
-    return written
-
-
-def no_more_than(written: Limits, then: float, restored: Limits, now: float) -> None:
-    for key, tenant in written._tenants.items():
-        if tenant.minute.occupied(then):
-            assert restored._tenants[key].minute.occupied(now) >= tenant.minute.occupied(then + DUST)
-            assert restored._tenants[key].day.left(now) <= tenant.day.left(then)
-    for app, window in written._apps.items():
-        if window.occupied(then):
-            assert restored._apps[app].occupied(now) >= window.occupied(then + DUST)
-    for name, hold in written.holds.active.items():
-        left = min(hold.until - then, RESTORED_SECONDS)
-        assert restored.holds.active[name].until - now == pytest.approx(left, abs=1e-3)

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from config.settings import BadSettings
+from proxy.core.accounts import TENANTS_KEPT, Record
 from proxy.core.day import BUCKET_SECONDS, DAY_SECONDS, DayRecord
 from proxy.core.holds import Hold
 from proxy.core.idempotency import KEY_LIFE_SECONDS, KEYS_KEPT
-from proxy.core.limits import TENANTS_KEPT, Record
 from proxy.core.model import HoldKey, Limit, Scope
 from proxy.core.window import WindowRecord
 from proxy.stores.state_file import VERSION, Lost, StateFile, reason_of
 from proxy.stores.state_rows import Rows
-from tests.stores.contract import SqliteStand
+from tests.stores.stands import SqliteStand
 from tests.stores.test_sqlite import CAPS, SPAN, begun
 
 RECORD = (WindowRecord(1, ((2, 3), (0, 1)), ((1, 1),)), DayRecord(((100, 4), (0, 1)), -3, 0))
@@ -260,7 +260,7 @@ DAMAGE = {
     "a day that is no number": other("""UPDATE spent SET day = '[[],"x",null]' WHERE day IS NOT NULL"""),
     "no time": other("UPDATE spent SET at = 'noon'"),
     "an endless time": other("UPDATE clock SET wall = 9e999"),
-    "no name": other("UPDATE spent SET app = x'00'"),
+    "no name": other("UPDATE spent SET app = 5"),
     "no scope": other("UPDATE holds SET scope = 'everybody'"),
     "no digest": other("UPDATE keys SET digest = 'x'"),
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import suppress
+from itertools import islice
 from math import inf
 from pathlib import Path
 from random import Random
@@ -30,6 +31,10 @@ from proxy.stores.telemetry import StoreTelemetry
 from proxy.worker import Worker
 
 GATHER_SECONDS = 0.1
+AGAIN_SECONDS = 1.0
+"""Between attempts while the disk does not work."""
+MOST = 500
+"""Organisations in one write, so that the loop is not kept for long when a disk comes back."""
 BEHIND_SECONDS = 1.0
 """The most that the file is behind while the disk works."""
 SLOW_SECONDS = 5.0
@@ -70,9 +75,13 @@ class SqliteStore(MemoryStore):
     async def start(self, heard: Heard) -> None:
         """Read the file. Raises BadSettings where it must not be used, OSError where it cannot be now."""
         await super().start(heard)
-        self._worker = Worker("state")
-        began, wall = self._clock.now(), self._clock.wall()
-        found = await self._worker.run(lambda: self._file.open(wall))
+        worker, began, wall = Worker("state"), self._clock.now(), self._clock.wall()
+        try:
+            found = await worker.run(lambda: self._file.open(wall))
+        except BaseException:
+            worker.stop()
+            raise
+        self._worker = worker
         now, wall = self._clock.now(), self._clock.wall()
         self._telemetry.operation("open", "ok", now - began)
         self._ahead = wall - now
@@ -82,22 +91,23 @@ class SqliteStore(MemoryStore):
             self._telemetry.moved_aside(str(found.moved_to), age)
         elif found is not None:
             self._restore(found, now, wall - found.wall)
-        await self._write()
+        await self._write_and_go_on()
 
     async def close(self) -> None:
         """Write the rest; a disk that hangs is not waited for."""
-        if self._timer is not None:
-            self._timer.cancel()
         if self._worker is None:
             return
+        worker, self._worker = self._worker, None
+        if self._timer is not None:
+            self._timer.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 if self._writing is not None:
                     await self._writing
-                await self._write()
-                await self._worker.run(self._file.close)
-        self._worker.stop()
-        self._worker = None
+                while await self._write(worker) and (self._charged or self._held):
+                    pass
+                await worker.run(self._file.close)
+        worker.stop()
 
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none."""
@@ -126,7 +136,7 @@ class SqliteStore(MemoryStore):
         """End a hold because an operator says so."""
         change = await super().clear(key)
         self._held.add(key)
-        if self._timer is None:
+        if change and self._timer is None:
             self._write_soon()
         return change
 
@@ -155,32 +165,33 @@ class SqliteStore(MemoryStore):
 
     def _write_soon(self) -> None:
         if self._worker is not None:
-            due = max(self._clock.now(), self._written_at + GATHER_SECONDS)
+            pause = AGAIN_SECONDS if self._trouble else GATHER_SECONDS
+            due = max(self._clock.now(), self._written_at + pause)
             self._timer = self._clock.call_at(due, self._due)
 
     def _due(self) -> None:
         self._writing = asyncio.ensure_future(self._write_and_go_on())
 
     async def _write_and_go_on(self) -> None:
-        self._written_at = self._clock.now()
-        await self._write()
+        if self._worker is not None:
+            self._written_at = self._clock.now()
+            await self._write(self._worker)
         self._timer = self._writing = None
         if self._charged or self._held:
             self._write_soon()
 
-    async def _write(self) -> None:
-        """Everything that has changed; where the disk fails it counts as changed again."""
-        if self._worker is None:
-            return
+    async def _write(self, worker: Worker) -> bool:
+        """What has changed, or some of it; where the disk fails (False) it counts as changed again."""
         now = self._clock.now()
-        charged, held = self._charged, self._held
-        self._charged, self._held = set(), set()
+        charged, held = set(islice(self._charged, MOST)), self._held
+        self._charged -= charged
+        self._held = set()
         rows = self._rows(charged, held, now)
         pruning = now - self._pruned >= PRUNE_SECONDS
         late = self._clock.call_at(now + SLOW_SECONDS, lambda: self._away("slow"))
         error = ""
         try:
-            await self._worker.run(lambda: self._file.write(rows, pruning=pruning))
+            await worker.run(lambda: self._file.write(rows, pruning=pruning))
         except sqlite3.Error as failure:
             error = reason_of(failure)
         finally:
@@ -191,12 +202,13 @@ class SqliteStore(MemoryStore):
             self._charged |= charged
             self._held |= held
             self._away(error)
-            return
+            return False
         self._telemetry.operation("write", "ok", self._clock.now() - now)
         self._keys_written = now
         if pruning:
             self._pruned = now
         self._back()
+        return True
 
     def _rows(self, charged: set[Ask], held: set[HoldKey], now: float) -> Rows:
         ahead = self._ahead

@@ -15,7 +15,7 @@ from proxy.core.idempotency import KEY_LIFE_SECONDS
 from proxy.core.limits import Ask, Limits
 from proxy.core.model import HoldKey, Limit, Remaining, Scope
 from proxy.stores import sqlite
-from proxy.stores.sqlite import GATHER_SECONDS, SLOW_SECONDS
+from proxy.stores.sqlite import AGAIN_SECONDS, GATHER_SECONDS, SLOW_SECONDS
 from tests.stores.contract import ASK
 from tests.stores.hand_clock import HandClock
 from tests.stores.stands import SqliteStand
@@ -181,12 +181,12 @@ async def test_a_full_disk_stops_nobody_and_is_caught_up_with(tmp_path: Path) ->
     for name in names:
         await stand.permit(Ask(name, name, "accounting"))
     for _ in range(3):
-        await stand.pass_seconds(GATHER_SECONDS)
+        await stand.pass_seconds(AGAIN_SECONDS)
     health = stand.store.health()
     assert (health.up, health.trouble) == (False, "full")
     assert stand.count("store_errors_total", reason="full") == 3
     await worker.run(lambda: database.execute("PRAGMA max_page_count = 100000").fetchall())
-    await stand.pass_seconds(GATHER_SECONDS)
+    await stand.pass_seconds(AGAIN_SECONDS)
     assert stand.store.health().up
     assert [line["reason"] for line in stand.lines("store_away")] == ["full"]
     stand = await after(stand, 1.0)
@@ -247,13 +247,42 @@ async def test_an_error_that_is_none_of_the_disks_is_not_hidden(
     stand = await begun(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(stand.sqlite._file, "write", lambda *_, **__: 1 / 0)
+        assert stand.sqlite._worker is not None
         with pytest.raises(ZeroDivisionError):
-            await stand.sqlite._write()
+            await stand.sqlite._write(stand.sqlite._worker)
         patch.setattr(stand.sqlite._file, "write", fail)
-        await stand.sqlite._write()
+        assert not await stand.sqlite._write(stand.sqlite._worker)
     assert stand.store.health().trouble == "other"
     await stand.close()
 
 
 def fail(*_: object, **__: object) -> None:
     raise sqlite3.ProgrammingError
+
+
+async def test_very_many_changes_are_written_in_turns_and_all_of_them_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "MOST", 3)
+    names = [f"tenant-{number}" for number in range(10)]
+    stand = await begun(tmp_path)
+    for name in names:
+        await stand.permit(Ask(name, name, "accounting"))
+    await stand.pass_seconds(GATHER_SECONDS)
+    assert len(stand.sqlite._charged) == 7
+    await stand.pass_seconds(GATHER_SECONDS)
+    assert len(stand.sqlite._charged) == 4
+    await stand.close()
+    stand = await begun(tmp_path)
+    assert [limits(stand).accounts.record(name, name, stand.now) is None for name in names] == [False] * 10
+    assert len(stand.sqlite._charged) == 10 + 10 - 3, "organisations and apps with calls in flight"
+    await stand.close()
+
+
+async def test_a_start_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    stand = await begun(tmp_path)
+    second = SqliteStand(CAPS, tmp_path)
+    with pytest.raises(OSError, match="another process has the state file"):
+        await second.start()
+    await second.close()
+    await stand.close()

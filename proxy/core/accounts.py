@@ -88,8 +88,7 @@ class Accounts:
             return
         account = self.tenant(app, tenant, now)
         account.minute.restore(minute, at, now)
-        if day:
-            account.day.restore(day, at, now)
+        account.day.restore(day or DayRecord((), None, None), at, now)
 
     def _window(self, limit: int, now: float) -> Window:
         window = Window(limit, self._caps.minute_seconds)

@@ -9,7 +9,6 @@ call is not answered in time, and `proxy.stores.session` looks for the server me
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -18,10 +17,10 @@ from proxy.core.accounts import Caps
 from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
 from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Forecast, Permit, Settlement
 from proxy.core.model import AppView, Execution, HoldKey, HoldView, ResponseClass, StoreView, TenantView
-from proxy.core.sharing import POLL_SECONDS
 from proxy.core.standby import Standby
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
+from proxy.stores.polls import Polls
 from proxy.stores.script import Beat, Held, Room, Script, Void, VoidReason, event
 from proxy.stores.session import Server, Session
 from proxy.stores.settlements import Debt, Settlements
@@ -70,6 +69,7 @@ class RedisStore:
             told=self._told,
         )
         self._settlements = Settlements(self._script, self._limits, clock, telemetry)
+        self._polls = Polls(clock, random)
         self._heard: Heard | None = None
         self._link: Link | None = None
         self._epoch = ""
@@ -81,7 +81,7 @@ class RedisStore:
 
     async def start(self, heard: Heard) -> None:
         """Connect, or else go on with the local share. Raises OSError where the URL cannot be used."""
-        self._heard = self._settlements.heard = heard
+        self._heard = self._settlements.heard = self._polls.heard = heard
         await self._session.start()
 
     async def close(self) -> None:
@@ -90,6 +90,7 @@ class RedisStore:
             leaving = self._link.call(self._script.beat(0.0))  # after everything that was settled
             await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
         await self._session.close()
+        self._polls.close()
 
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none, within the timeout at the latest."""
@@ -193,17 +194,12 @@ class RedisStore:
         if own is not None:
             self._standby.settle(own, NOT_USED, now, 0.0)
         if isinstance(outcome, Denial):
-            return self._with_poll(outcome, now)
+            self._polls.denied(ask, outcome)
+            return outcome
         self._ahead = decision.server_time - now
         if outcome.reason is VoidReason.EPOCH:
             link.fail(Trouble("flushed"))
         return None
-
-    def _with_poll(self, denial: Denial, now: float) -> Denial:
-        """Nobody relies on being woken alone: what is published can be lost."""
-        if denial.until is not None:
-            return denial
-        return replace(denial, until=now + POLL_SECONDS * (0.5 + self._random.random() / 2))
 
     def _return(self, link: Link, ask: Ask, number: int, own: Permit | None) -> None:
         """Nobody uses what the server may have granted or may yet grant."""

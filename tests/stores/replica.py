@@ -30,7 +30,13 @@ class Replica:
     """A store, what it hears, logs and counts."""
 
     def __init__(
-        self, url: str, folder: Path, caps: Caps | None = None, timeout: float = 2.0, **options: str
+        self,
+        url: str,
+        folder: Path,
+        caps: Caps | None = None,
+        timeout: float = 2.0,
+        times: HoldTimes | None = None,
+        **options: str,
     ) -> None:
         self.ears, self.clock, self.registry = Ears(), Clock(), CollectorRegistry()
         self._path = folder / os.urandom(4).hex()
@@ -39,7 +45,13 @@ class Replica:
         telemetry = StoreTelemetry(self.registry, self._log)
         names = {"prefix": "test", "app_id": "", **options}
         self.store = RedisStore(
-            Address(url, timeout), caps or Caps(), HoldTimes(), self.clock, Random(), telemetry, **names
+            Address(url, timeout),
+            caps or Caps(),
+            times or HoldTimes(),
+            self.clock,
+            Random(),
+            telemetry,
+            **names,
         )
 
     async def __aenter__(self) -> Self:

@@ -22,13 +22,14 @@ ASK = Ask("app", "t1", "accounting")
 
 @dataclass(slots=True)
 class Replica:
-    """A line of `waiting` calls of which the first asks, as soon as it was told that it may.
+    """One replica's line for one organisation: of the `waiting` calls the first asks as soon as it may.
 
     `deaf` replicas never come back when they are expected: they hear nothing and only poll.
     """
 
     name: str
     waiting: int
+    ask: Ask = ASK
     deaf: bool = False
     asking: bool = False
     back_at: float = 0.0
@@ -55,13 +56,19 @@ class Cluster:
     shared: SharedLimits = field(init=False)
     _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _order: count[int] = field(default_factory=count)
+    _lines: dict[Ask, list[Replica]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.shared = SharedLimits(self.caps, HoldTimes())
+        for replica in self.replicas:
+            self.expect(replica, self.random.uniform(0, 0.01))
+
+    def expect(self, replica: Replica, at: float) -> None:
+        """A line begins to ask at `at`."""
+        self._lines.setdefault(replica.ask, []).append(replica)
+        self._later(at - self.now, partial(self._ask, replica))
 
     def run(self, until: float) -> None:
-        for replica in self.replicas:
-            self._later(self.random.uniform(0, 0.01), partial(self._ask, replica))
         while self._events and self._events[0][0] <= until:
             self.now, _, event = heappop(self._events)
             event()
@@ -89,7 +96,9 @@ class Cluster:
 
     def _decide(self, replica: Replica) -> None:
         self.asked += 1
-        decision = self.shared.acquire(replica.name, self.asked, ASK, self.now, more=replica.waiting > 1)
+        decision = self.shared.acquire(
+            replica.name, self.asked, replica.ask, self.now, more=replica.waiting > 1
+        )
         number = self.asked
         self._travel(lambda: self._told(replica, number, decision))
 
@@ -126,11 +135,11 @@ class Cluster:
 
     def _settle(self, replica: Replica, number: int, permit: Permit, head_at: float) -> None:
         settlement = Settlement(OK, sent=True, head_at=head_at, remaining=Remaining())
-        contenders = self.shared._contenders["app", "t1"]
+        contenders = self.shared._contenders[replica.ask.app, str(replica.ask.tenant)]
         before = contenders.freed_at
         self.shared.settle(replica.name, number, permit, settlement, self.now, 0.5)
         if contenders.freed_at != before:
-            for other in self.replicas:
-                if not other.deaf:
+            for other in self._lines[replica.ask]:
+                if other.waiting and not other.deaf:
                     self._travel(partial(self._ask, other))
         self._travel(lambda: self._ask(replica))

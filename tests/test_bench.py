@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proxy.simulator.windows import WindowKind
-from tests.bench import decide, waiting
+from tests import servers
+from tests.bench import decide, stores, waiting
 from tests.bench.interpreter import interpreter
 from tests.bench.organisation import Setting
 from tests.bench.report import table, verdict
@@ -54,6 +57,17 @@ def test_deciding_is_measured_with_the_lines_full() -> None:
 def test_callers_wait_in_a_real_sidecar() -> None:
     idle, full = waiting.hold(callers=20, in_line=10)
     assert full.rss >= idle.rss > 0
+
+
+def test_what_a_store_adds_is_measured_over_a_real_server() -> None:
+    binary = servers.valkey()
+    if binary is None:
+        pytest.fail(servers.MISSING)
+    with servers.server(binary) as server:
+        for opened in (stores.memory, stores.redis(server.url)):
+            spent, cpu = asyncio.run(stores.measured(opened, seconds=0.1))
+            assert len(spent) == 20
+            assert cpu > 0.0
 
 
 def test_a_descriptor_limit_that_cannot_be_raised_is_said() -> None:

@@ -66,7 +66,7 @@ def redis(url: str) -> Open:
     return opened
 
 
-async def measured(opened: Open) -> tuple[list[float], float]:
+async def measured(opened: Open, seconds: float = SECONDS) -> tuple[list[float], float]:
     """Seconds that each request spent in the store, and seconds of CPU a request, the rate's own included."""
     clock = Clock()
     async with opened(clock) as store:
@@ -75,7 +75,7 @@ async def measured(opened: Open) -> tuple[list[float], float]:
         spent: list[float] = []
         began, cpu = clock.now(), time.process_time()
         async with asyncio.TaskGroup() as group:
-            for number in range(int(RATE * SECONDS)):
+            for number in range(int(RATE * seconds)):
                 await clock.sleep_until(began + number / RATE)
                 group.create_task(_request(scheduler, clock, number, spent))
         cpu = time.process_time() - cpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -59,12 +60,12 @@ def test_callers_wait_in_a_real_sidecar() -> None:
     assert full.rss >= idle.rss > 0
 
 
-def test_what_a_store_adds_is_measured_over_a_real_server() -> None:
+def test_what_a_store_adds_is_measured_over_a_real_server(tmp_path: Path) -> None:
     binary = servers.valkey()
     if binary is None:
         pytest.fail(servers.MISSING)
     with servers.server(binary) as server:
-        for opened in (stores.memory, stores.redis(server.url)):
+        for opened in (stores.memory, stores.sqlite(tmp_path / "state.db"), stores.redis(server.url)):
             spent, cpu = asyncio.run(stores.measured(opened, seconds=0.1))
             assert len(spent) == 20
             assert cpu > 0.0

@@ -26,8 +26,9 @@ class Worker:
         self._calls.put((call, future))
         return await asyncio.wrap_future(future)
 
-    def stop(self) -> None:
-        """End the thread when all calls so far are done."""
+    def stop(self, last: Callable[[], None] = lambda: None) -> None:
+        """End the thread when all calls so far are done, and `last`."""
+        self._calls.put((last, Future()))
         self._calls.put(None)
 
     def _run(self) -> None:

@@ -107,7 +107,7 @@ class SqliteStore(MemoryStore):
                 while await self._write(worker) and (self._charged or self._held):
                     pass
                 await worker.run(self._file.close)
-        worker.stop()
+        worker.stop(self._file.close)
 
     async def acquire(self, ask: Ask) -> Permit | Denial:
         """Charge all limits or none."""

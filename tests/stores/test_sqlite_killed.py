@@ -19,6 +19,7 @@ from tests.stores.test_sqlite import ASKS, after, begun, limits
 from tests.strict_xero import LOST, MAINTENANCE, OFFLINE, OK, REFUSED
 
 DUST = 1e-6
+EXAMPLES = settings().max_examples
 
 steps = st.lists(
     st.tuples(
@@ -36,7 +37,7 @@ steps = st.lists(
 Step = tuple[float, str, Ask, ResponseClass, int | None, int | None]
 
 
-@settings(max_examples=60)
+@settings(max_examples=EXAMPLES // 2)
 @given(steps, st.floats(0.0, 70.0))
 def test_whenever_it_is_killed_its_successor_has_no_more_than_what_was_written_allows(
     history: list[Step], seconds: float

@@ -14,11 +14,12 @@ The life of a request, in the words of `proxy.pipeline`:
 | admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
 | | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
+| | `stores.sqlite` remembers it: `stores.state_file` and `stores.state_rows` by a `worker` (a thread) |
 | send | `attempt`; `upstream` (pool), `exchange` (a connection), `response` (a result) |
 | classify | `core.classify` over `config/responses.toml` |
 | decide | `core.retry`, `core.idempotency` |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
-| record | `telemetry` with `last_failures`, `gauges`, `log` over `line_writer` |
+| record | `telemetry` with `last_failures`, `store_telemetry`, `gauges`, `log` over `line_writer` |
 | | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one

@@ -3,8 +3,8 @@
 All decisions are the memory store's. What they changed is noted, and written behind by a thread of its own:
 at once where it is the first change for a while, then ten times a second, so that the file is far less than
 `BEHIND_SECONDS` behind and an idle proxy writes nothing. A process that is killed forgets as much; the next
-answer's headers say what was missed.
-Where the disk fails everything goes on from memory, and is written when the disk is back.
+answer's headers say what was missed. Where the disk fails everything goes on from memory, and is written when
+the disk is back.
 """
 
 from __future__ import annotations
@@ -118,8 +118,7 @@ class SqliteStore(MemoryStore):
         decision = super().acquire_now(ask)
         if isinstance(decision, Permit):
             self._charged.add(ask)
-            if self._timer is None:
-                self._write_soon()
+            self._write_soon()
         return decision
 
     async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
@@ -128,15 +127,14 @@ class SqliteStore(MemoryStore):
         self._charged.add(permit.ask)
         for change in effects.holds:
             self._held.add(change.key)
-        if self._timer is None:
-            self._write_soon()
+        self._write_soon()
         return effects
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so."""
         change = await super().clear(key)
-        self._held.add(key)
-        if change and self._timer is None:
+        if change is not None:
+            self._held.add(key)
             self._write_soon()
         return change
 
@@ -164,7 +162,7 @@ class SqliteStore(MemoryStore):
         self._telemetry.restored(len(found.spent), len(found.holds), len(found.keys), away)
 
     def _write_soon(self) -> None:
-        if self._worker is not None:
+        if self._timer is None and self._worker is not None:
             pause = AGAIN_SECONDS if self._trouble else GATHER_SECONDS
             due = max(self._clock.now(), self._written_at + pause)
             self._timer = self._clock.call_at(due, self._due)

@@ -23,7 +23,7 @@ OFFLINE = (
 
 async def test_a_disk_for_state_that_is_full(tmp_path: Path) -> None:
     """Everybody is served as before; `xero_proxy_store_up` is 0, one line says why, and one that it is over.
-    With room again what was missed is written.
+    With room again what was missed is written. A start goes on from what is there.
     """
     async with origin() as xero:
         async with sidecar(xero.url, state_file=tmp_path / "state.db") as process:
@@ -38,7 +38,8 @@ async def test_a_disk_for_state_that_is_full(tmp_path: Path) -> None:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, no_bound)
             await process.logged("store_back")
             assert await process.count("store_up", kind="sqlite") == 1
-        async with sidecar(xero.url, state_file=tmp_path / "state.db") as process:
+        async with sidecar(xero.url, state_file=tmp_path / "state.db", first="ulimit -f 0") as process:
+            await process.logged("store_away")
             (tenant,) = json.loads(await process.admin("/status"))["tenants"]
     assert {reply.status for reply in full} == {200}
     assert away["reason"] in {"full", "io"}

@@ -154,7 +154,9 @@ def _key(key: HoldKey) -> tuple[str, bytes, bytes, str]:
 
 
 def _pairs(values: Any) -> tuple[tuple[int, int], ...]:
-    return tuple((_count(age), _count(count)) for age, count in values)
+    pairs = tuple((_count(age), _count(count)) for age, count in values)
+    _count(sum(count for _, count in pairs))
+    return pairs
 
 
 def _count(value: Any) -> int:

@@ -256,6 +256,7 @@ DAMAGE = {
     "no JSON": other("UPDATE spent SET minute = x'ff'"),
     "JSON of another shape": other("UPDATE spent SET minute = '[1,[[2]],[]]'"),
     "a huge count": other("UPDATE spent SET minute = '[1,[[0,99999999999]],[]]'"),
+    "huge counts": other("UPDATE spent SET minute = '[1,[[0,9999999],[0,9999999]],[]]'"),
     "a negative count": other("UPDATE spent SET minute = '[-1,[],[]]'"),
     "a day that is no number": other("""UPDATE spent SET day = '[[],"x",null]' WHERE day IS NOT NULL"""),
     "no time": other("UPDATE spent SET at = 'noon'"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from enum import StrEnum
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Protocol
 
 from proxy.core.framing import BadFraming
@@ -16,6 +17,8 @@ from proxy.flow import Lost
 from proxy.spool import PIECE, UnnamedFile
 
 MEMORY_TOTAL = 64 * 1024 * 1024
+HEAP = 64 * 1024
+"""More than so many bytes in memory have pages of their own."""
 
 
 class Stalled(TimeoutError):
@@ -45,19 +48,19 @@ class Body:
     __slots__ = ("_file", "_store", "in_memory", "size")
 
     def __init__(
-        self, store: BodyStore, size: int, in_memory: bytes | bytearray | None, file: UnnamedFile | None
+        self, store: BodyStore, size: int, in_memory: bytes | memoryview | None, file: UnnamedFile | None
     ) -> None:
         self._store = store
         self._file = file
         self.size = size
         self.in_memory = in_memory
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the body from its start; as often as needed. Raises OSError where the disk fails."""
         if self._file is None:
-            held = self.in_memory or b""
+            held = memoryview(self.in_memory or b"")
             for start in range(0, self.size, PIECE):
-                yield bytes(held[start : start + PIECE])
+                yield held[start : start + PIECE]
             return
         offset = 0
         while offset < self.size:
@@ -103,14 +106,16 @@ class BodyStore:
         """Read `stream` to its end. A declared length over the limit is refused before anything is read."""
         if declared_length is not None and declared_length > self.max_bytes:
             return BodyProblem.TOO_LARGE
-        receipt = _Receipt(self)
+        receipt = _Receipt(self, self._memory_per_body)
         goes_to_disk = declared_length is not None and declared_length > self._memory_per_body
         try:
             while piece := await stream.read():
                 if receipt.size + len(piece) > self.max_bytes:
                     return BodyProblem.TOO_LARGE
+                if receipt.held + len(piece) > self._bound(receipt, goes_to_disk=goes_to_disk):
+                    await receipt.spill(self._spool_dir)
                 receipt.add(piece)
-                if self._must_spill(receipt, goes_to_disk=goes_to_disk):
+                if self.in_memory > self._memory_total:
                     await receipt.spill(self._spool_dir)
             return await receipt.body(self._spool_dir)
         except Lost:
@@ -124,46 +129,65 @@ class BodyStore:
         finally:
             receipt.discard()
 
-    def _must_spill(self, receipt: _Receipt, *, goes_to_disk: bool) -> bool:
+    def _bound(self, receipt: _Receipt, *, goes_to_disk: bool) -> int:
         goes_to_disk = goes_to_disk or receipt.file is not None
-        bound = min(PIECE, self._memory_per_body) if goes_to_disk else self._memory_per_body
-        return receipt.held > bound or self.in_memory > self._memory_total
+        return min(PIECE, self._memory_per_body) if goes_to_disk else self._memory_per_body
 
 
 class _Receipt:
-    """A body that is still coming: what of it is in memory, and the file that has the rest."""
+    """A body that is still coming: what of it is in memory, and the file that has the rest.
 
-    __slots__ = ("_held", "_store", "file", "size")
+    Pages of its own are taken one by one as they fill and all go back at once, where a heap copies what grows
+    and keeps much of what it is given back.
+    """
 
-    def __init__(self, store: BodyStore) -> None:
+    __slots__ = ("_buffer", "_pages", "_room", "_store", "file", "held", "size")
+
+    def __init__(self, store: BodyStore, room: int) -> None:
         self._store = store
-        self._held = bytearray()
+        self._room = room
+        self._buffer = bytearray()
+        self._pages: mmap | None = None
         self.file: UnnamedFile | None = None
+        self.held = 0
+        """Bytes in memory; at most `room` until there is a file."""
         self.size = 0
 
-    @property
-    def held(self) -> int:
-        return len(self._held)
-
     def add(self, piece: bytes) -> None:
-        self._held += piece
+        end = self.held + len(piece)
+        if self._pages is None and self.file is None and end > HEAP:
+            self._pages = mmap(-1, self._room, MAP_PRIVATE | MAP_ANONYMOUS)
+            self._pages.write(self._buffer)
+            self._buffer = bytearray()
+        if self._pages is None:
+            self._buffer += piece
+        else:
+            self._pages.write(piece)
+        self.held = end
         self.size += len(piece)
         self._store.in_memory += len(piece)
 
     async def spill(self, directory: str | None) -> None:
         if self.file is None:
             self.file = UnnamedFile(directory)
-        await self.file.write(self._held, self.size - self.held)
-        self.discard()
+        if self.held:
+            await self.file.write(self._in_memory(), self.size - self.held)
+            self.discard()
 
     async def body(self, directory: str | None) -> Body:
-        if self.file is None:
-            held, self._held = self._held, bytearray()
-            # A bytearray has an eighth of its size to spare, which many small bodies would add up.
-            return Body(self._store, self.size, bytes(held) if self.size <= PIECE else held, None)
-        await self.spill(directory)
-        return Body(self._store, self.size, None, self.file)
+        if self.file is not None:
+            await self.spill(directory)
+            return Body(self._store, self.size, None, self.file)
+        held = self._in_memory()
+        self.held = 0
+        # A bytearray has an eighth of its size to spare, which many small bodies would add up.
+        return Body(self._store, self.size, held if self._pages else bytes(held), None)
 
     def discard(self) -> None:
         self._store.release(self.held)
-        self._held = bytearray()
+        self.held = 0
+        self._buffer = bytearray()
+        self._pages = None
+
+    def _in_memory(self) -> memoryview:
+        return memoryview(self._pages or self._buffer)[: self.held]

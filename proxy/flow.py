@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import cast
 
 HIGH_WATER = 64 * 1024
-_ARRIVING = memoryview(bytearray(256 * 1024))
+_ARRIVING = memoryview(bytearray(128 * 1024))
 """Where what arrives is put first, for all connections: it is taken before anything else can arrive."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -105,7 +105,8 @@ class Inflow:
 class Connection(asyncio.BufferedProtocol):
     """What arrives, the writing half of a connection, and the ways to end it.
 
-    A plain protocol costs a new buffer of 256 KiB for each read, however little arrives.
+    A plain protocol costs a new buffer of 256 KiB for each read, however little arrives, and where
+    many bodies arrive at once so much at a time adds up.
     """
 
     __slots__ = ("_drained", "_full", "deadline", "lost", "transport")

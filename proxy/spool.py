@@ -39,7 +39,7 @@ class UnnamedFile:
         """Return the descriptor."""
         return self._descriptor
 
-    async def write(self, data: bytes | bytearray, offset: int) -> None:
+    async def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write all of `data` at `offset`."""
         await asyncio.get_running_loop().run_in_executor(_THREADS, self._write, data, offset)
 
@@ -47,7 +47,7 @@ class UnnamedFile:
         """Read up to `PIECE` bytes at `offset`."""
         return await asyncio.get_running_loop().run_in_executor(_THREADS, self._read, offset)
 
-    def _write(self, data: bytes | bytearray, offset: int) -> None:
+    def _write(self, data: bytes | memoryview, offset: int) -> None:
         rest = memoryview(data)
         while rest:
             written = os.pwrite(self._descriptor, rest, offset)

@@ -31,7 +31,7 @@ class Pieces:
         return b""
 
 
-async def whole(pieces: AsyncIterator[bytes]) -> bytes:
+async def whole(pieces: AsyncIterator[bytes | memoryview]) -> bytes:
     return b"".join([piece async for piece in pieces])
 
 
@@ -59,6 +59,35 @@ async def test_a_large_body_goes_to_disk_and_replays_byte_for_byte() -> None:
     assert (body.size, body.in_memory, store.in_memory) == (1_200_000, None, 0)
     assert await whole(body.pieces()) == await whole(body.pieces()) == b"".join(pieces)
     body.close()
+
+
+def resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+async def test_large_bodies_in_memory_take_little_more_than_their_bytes_and_give_all_of_it_back() -> None:
+    class Interleaved(Pieces):
+        async def read(self) -> bytes:
+            await asyncio.get_running_loop().run_in_executor(None, int)
+            return await super().read()
+
+    async def one() -> Body:
+        body = await store.keep(Interleaved(*[b"x" * 60_000] * 15), None)
+        assert isinstance(body, Body)
+        return body
+
+    store = BodyStore(1_000_000, 1_000_000)
+    bytearray(8_000_000)  # after which glibc takes up to so much from the heap
+    (await one()).close()
+    before = resident()
+    bodies = await asyncio.gather(*(one() for _ in range(50)))
+    assert resident() - before < 50 * 900_000 * 1.15
+    assert await whole(bodies[0].pieces()) == b"x" * 900_000
+    for body in bodies:
+        body.close()
+    assert resident() - before < 50 * 900_000 * 0.2
 
 
 async def test_an_empty_body_is_a_body() -> None:

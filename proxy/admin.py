@@ -1,9 +1,7 @@
 """The admin port: health, metrics, status, and the one call that changes something, clearing a hold.
 
-It never shares the callers' port. Reading needs no credentials, so it listens on the loopback address unless
-told otherwise; clearing a hold needs the bearer token from the settings.
-
-The HTTP server is aiohttp's, whose own error pages may quote a malformed request to whoever sent it.
+It never shares the callers' port, but reads requests as strictly. Reading needs no credentials, so it listens
+on the loopback address unless told otherwise; clearing a hold needs the bearer token from the settings.
 """
 
 from __future__ import annotations
@@ -14,38 +12,53 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 import orjson
-from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
+from proxy.body import BodyProblem, BodyStore
+from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.model import HoldKey, Scope, Snapshot
-from proxy.events import WATCHERS_MAX, Events
+from proxy.core.model import Headers, HoldKey, Scope, Snapshot
+from proxy.core.strict import Refusal
+from proxy.downstream import Downstream
+from proxy.events import STALLED_SECONDS, WATCHERS_MAX, Events
 from proxy.exposition import exposition
 from proxy.last_failures import FailureView
 from proxy.page import CONTENT_SECURITY_POLICY, PAGE, as_shown
 from proxy.status import Status, as_json, encoded
 
 BODY_MAX = 4096
-SHUTDOWN_SECONDS = 1.0
 SCRAPE_PATIENCE_SECONDS = 0.1
 """A scrape lets others go between its slices until it has taken so long; then they are so many that it would
 wait for seconds, and the rest of it delays them by some 40 ms.
 """
-_HEADERS = {
-    hdrs.CACHE_CONTROL: "no-store",
-    hdrs.SERVER: "xero-proxy",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+_HEADERS: Headers = (
+    (b"Cache-Control", b"no-store"),
+    (b"Server", b"xero-proxy"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Referrer-Policy", b"no-referrer"),
+    (b"Content-Security-Policy", CONTENT_SECURITY_POLICY.encode()),
+)
+_READ = ("GET", "HEAD")
+_METHODS = {
+    b"/": _READ,
+    b"/events": ("GET",),
+    b"/livez": _READ,
+    b"/readyz": _READ,
+    b"/metrics": _READ,
+    b"/status": _READ,
+    b"/holds/clear": ("POST",),
 }
-_DETAILS = {
-    404: "The paths are /, /events, /livez, /readyz, /metrics, /status and /holds/clear.",
-    405: "The path does not know this method.",
-    413: f"The body is longer than {BODY_MAX} bytes.",
+"""What each path can be asked."""
+_PATHS = f"The paths are {b', '.join(_METHODS).decode()}."
+_UNKEPT = {
+    BodyProblem.TOO_LARGE: (413, f"The body is longer than {BODY_MAX} bytes."),
+    BodyProblem.STALLED: (408, "The rest of the body did not come in time."),
 }
 _NAMED_BY = {Scope.TENANT: {"app", "tenant"}, Scope.APP: {"app"}, Scope.API: {"api"}}
 """What names a hold of each scope; the rest stays empty."""
+
+Shown = tuple[int, Headers, bytes]
+"""Status, fields and body of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,69 +92,65 @@ class Admin:
         )
 
 
-async def start_admin(admin: Admin, host: str, port: int) -> web.AppRunner:
-    """Listen. `runner.addresses` has the bound addresses, `await runner.cleanup()` stops it.
+class AdminPort:
+    """Serves `admin` between `start` and `close`."""
 
-    Raises OSError where the address cannot be bound.
-    """
-    runner = web.AppRunner(application(admin), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    return runner
-
-
-def application(admin: Admin) -> web.Application:
-    """The routes."""
-    app = web.Application(middlewares=[_errors_as_json], client_max_size=BODY_MAX)
-    app.on_response_prepare.append(_add_headers)
-    pages = _Pages(admin)
-    app.on_shutdown.append(pages.close)
-    app.add_routes(
-        [
-            web.get("/", pages.page),
-            web.get("/events", pages.events, allow_head=False),
-            web.get("/livez", pages.livez),
-            web.get("/readyz", pages.readyz),
-            web.get("/metrics", pages.metrics),
-            web.get("/status", pages.status),
-            web.post("/holds/clear", pages.clear),
-        ]
-    )
-    return app
-
-
-class _Pages:
-    """One method for each path."""
-
-    def __init__(self, admin: Admin) -> None:
+    def __init__(self, admin: Admin, crashed: Callable[[str], None]) -> None:
         self._admin = admin
         self._events = Events(lambda: encoded(as_shown(admin.status())), admin.clock)
+        self._bodies = BodyStore(BODY_MAX, BODY_MAX)
+        self._downstream = Downstream(
+            self._handle, _refused, clock=admin.clock, crashed=crashed, write_timeout=STALLED_SECONDS
+        )
 
-    async def close(self, _app: web.Application) -> None:
-        self._events.close()
+    async def start(self, host: str, port: int) -> int:
+        """Listen; return the port. Raises OSError where the address cannot be had."""
+        return await self._downstream.start(host, port)
 
-    async def livez(self, _request: web.Request) -> web.Response:
-        return web.Response(text="alive\n")
+    async def close(self) -> None:
+        """Let go of everybody."""
+        await self._downstream.close()
 
-    async def readyz(self, _request: web.Request) -> web.Response:
-        if self._admin.ready():
-            return web.Response(text="ready\n")
-        return web.Response(status=503, text="starting or draining\n")
+    async def _handle(self, call: Call) -> None:
+        path = call.target.partition(b"?")[0]
+        methods = _METHODS.get(path)
+        if methods is None:
+            shown = _problem(404, _PATHS)
+        elif call.method not in methods:
+            shown = _problem(
+                405, "The path does not know this method.", (b"Allow", ",".join(methods).encode())
+            )
+        elif path == b"/events" and (watcher := self._events.watcher()):
+            await call.respond(200, b"OK", (*_HEADERS, _content_type("text/event-stream")), rest=watcher)
+            return
+        else:
+            shown = await self._shown(path, call)
+        status, headers, body = shown
+        await call.respond(status, HTTPStatus(status).phrase.encode(), (*_HEADERS, *headers), body)
 
-    async def status(self, _request: web.Request) -> web.Response:
-        return _json(as_json(self._admin.status()))
+    async def _shown(self, path: bytes, call: Call) -> Shown:
+        match path:
+            case b"/":
+                return 200, (_content_type("text/html; charset=utf-8"),), PAGE
+            case b"/livez":
+                return _text(200, b"alive\n")
+            case b"/readyz":
+                return (
+                    _text(200, b"ready\n") if self._admin.ready() else _text(503, b"starting or draining\n")
+                )
+            case b"/status":
+                return _json(as_json(self._admin.status()))
+            case b"/metrics":
+                return await self._metrics(call)
+            case b"/holds/clear":
+                return await self._clear(call)
+            case _:
+                return _problem(
+                    503, f"{WATCHERS_MAX} others are watching already; /status has the same, once."
+                )
 
-    async def page(self, _request: web.Request) -> web.Response:
-        return web.Response(body=PAGE, content_type="text/html", charset="utf-8")
-
-    async def events(self, request: web.Request) -> web.StreamResponse:
-        watched = await self._events.watch(request)
-        if watched is None:
-            return _problem(503, f"{WATCHERS_MAX} others are watching already; /status has the same, once.")
-        return watched
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        accept = ",".join(request.headers.getall(hdrs.ACCEPT, ()))
+    async def _metrics(self, call: Call) -> Shown:
+        accept = b",".join(call.fields.every(b"accept")).decode("latin-1")
         content_type, slices = exposition(self._admin.registry, accept)
         text = bytearray()
         patient_until = self._admin.clock.now() + SCRAPE_PATIENCE_SECONDS
@@ -149,12 +158,15 @@ class _Pages:
             text += part
             if (now := self._admin.clock.now()) < patient_until:
                 await self._admin.clock.sleep_until(now)
-        return web.Response(body=bytes(text), headers={hdrs.CONTENT_TYPE: content_type})
+        return 200, (_content_type(content_type),), bytes(text)
 
-    async def clear(self, request: web.Request) -> web.Response:
-        if (refusal := _refusal(self._admin.token, request)) is not None:
+    async def _clear(self, call: Call) -> Shown:
+        if (refusal := _refusal(self._admin.token, call.fields.get(b"authorization", b""))) is not None:
             return refusal
-        key = _hold_key(await request.read())
+        body = await call.keep_body(self._bodies)
+        if isinstance(body, BodyProblem):
+            return _problem(*_UNKEPT.get(body, (400, "The body is not well-formed.")))
+        key = _hold_key(bytes(body.in_memory or b"") if body else b"")
         if isinstance(key, str):
             return _problem(400, key)
         if not await self._admin.clear_hold(key):
@@ -162,19 +174,24 @@ class _Pages:
         return _json({"cleared": True})
 
 
-def _refusal(token: str, request: web.Request) -> web.Response | None:
+def _refused(kind: str, detail: str) -> Shown:
+    """The answer to what never became a request. A method that nothing here knows is 501: 405 would have to
+    say what the path knows.
+    """
+    status, headers, body = _problem(501 if kind == Refusal.METHOD else Refusal(kind).status, detail)
+    return status, (*_HEADERS, *headers), body
+
+
+def _refusal(token: str, authorization: bytes) -> Shown | None:
     """Why the caller may not change anything; None where it may."""
-    scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    expected = token.encode()
-    same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), expected)
-    if token and scheme.lower() == "bearer" and same:
+    scheme, _, given = authorization.partition(b" ")
+    same = hmac.compare_digest(given.strip(), token.encode())
+    if token and scheme.lower() == b"bearer" and same:
         return None
     detail = "This call needs the admin token as a bearer token."
     if not token:
         detail = "Set XERO_PROXY_ADMIN_TOKEN to allow calls that change something."
-    response = _problem(401, detail)
-    response.headers[hdrs.WWW_AUTHENTICATE] = 'Bearer realm="xero-proxy admin"'
-    return response
+    return _problem(401, detail, (b"WWW-Authenticate", b'Bearer realm="xero-proxy admin"'))
 
 
 def _hold_key(body: bytes) -> HoldKey | str:
@@ -195,25 +212,18 @@ def _hold_key(body: bytes) -> HoldKey | str:
     return HoldKey(scope, **named)
 
 
-def _json(value: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=encoded(value) + b"\n", content_type="application/json")
+def _content_type(value: str) -> tuple[bytes, bytes]:
+    return b"Content-Type", value.encode()
 
 
-def _problem(status: int, detail: str) -> web.Response:
-    return _json({"title": HTTPStatus(status).phrase, "status": status, "detail": detail}, status)
+def _text(status: int, text: bytes) -> Shown:
+    return status, (_content_type("text/plain; charset=utf-8"),), text
 
 
-@web.middleware
-async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Put aiohttp's own refusals (404, 405, 413) in the shape of the others."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        response = _problem(error.status, _DETAILS.get(error.status, f"{error.reason}."))
-        if hdrs.ALLOW in error.headers:
-            response.headers[hdrs.ALLOW] = error.headers[hdrs.ALLOW]
-        return response
+def _json(value: object) -> Shown:
+    return 200, (_content_type("application/json"),), encoded(value) + b"\n"
 
 
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+def _problem(status: int, detail: str, *headers: tuple[bytes, bytes]) -> Shown:
+    problem = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return status, (_content_type("application/json"), *headers), encoded(problem) + b"\n"

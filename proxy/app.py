@@ -10,14 +10,13 @@ import signal
 from pathlib import Path
 from random import Random
 
-from aiohttp.web import AppRunner
 from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
 from config.responses import load_responses
 from config.settings import BadSettings, Settings
 from proxy import __version__
-from proxy.admin import Admin, start_admin
+from proxy.admin import Admin, AdminPort
 from proxy.body import BodyStore
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
@@ -48,9 +47,10 @@ ANSWER_SECONDS = 1.0
 XERO_HOSTS = frozenset({b"api.xero.com", b"identity.xero.com"})
 """Names that callers keep in `Host` where these were made to resolve to the proxy."""
 
-COLLECTOR_THRESHOLDS = (50_000, 20, 100)
-"""Of the garbage collector: with Python's own a crowd of waiting requests is searched over and over, which
-costs more than all decisions about it.
+COLLECTOR_THRESHOLDS = (10_000, 10, 10)
+"""Of the garbage collector. Python's own search a crowd of waiting requests over and over, which costs more
+than all decisions about it. Much higher ones never look at what is old, and asyncio leaves a cycle for each
+connection, so that memory would grow with every caller that hangs up.
 """
 
 REFUSED = {
@@ -95,7 +95,7 @@ class Sidecar:
             crashed=self._crashed,
             late=self.telemetry.loop_lag,
         )
-        self._admin = Admin(
+        admin = Admin(
             registry=registry,
             snapshot=self.scheduler.snapshot,
             failures=self.telemetry.failures.view,
@@ -106,7 +106,7 @@ class Sidecar:
             version=__version__,
             token=settings.admin_token,
         )
-        self._admin_runner: AppRunner | None = None
+        self._admin = AdminPort(admin, self._crashed)
         self.port = self.admin_port = 0
 
     async def start(self) -> None:
@@ -115,8 +115,7 @@ class Sidecar:
         """
         await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
-        self._admin_runner = await start_admin(self._admin, admin.host, admin.port)
-        self.admin_port = self._admin_runner.addresses[0][1]
+        self.admin_port = await self._admin.start(admin.host, admin.port)
         self.port = await self._downstream.start(callers.host, callers.port, XERO_HOSTS)
         self._ready = True
         self._log.info(
@@ -143,8 +142,7 @@ class Sidecar:
         await self._downstream.close()
         self.scheduler.close()
         await self._store.close()
-        if self._admin_runner is not None:
-            await self._admin_runner.cleanup()
+        await self._admin.close()
         self._log.info("stopped", drained=drained)
 
     async def _finished(self, seconds: float) -> bool:
@@ -255,12 +253,19 @@ async def run_until_stopped(settings: Settings) -> int:
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
     take_library_logs(log, settings.log_level)
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     sidecar = Sidecar(settings, log, clock, Random())
+    _collect_garbage()
     try:
         return await _run(sidecar, log)
     finally:
         await asyncio.get_running_loop().run_in_executor(None, log.close, LOG_FLUSH_SECONDS)
+
+
+def _collect_garbage() -> None:
+    """From now on, but never search what is there already: all of it stays."""
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    gc.enable()
 
 
 async def _run(sidecar: Sidecar, log: Log) -> int:

@@ -15,7 +15,7 @@ from proxy.core.framing import Chunked, Counted, Framing
 from proxy.core.model import Headers
 from proxy.core.strict import Accepted, RequestHead
 from proxy.flow import Inflow, Lost
-from proxy.response import Response, Truncated
+from proxy.response import Truncated
 from proxy.wire import response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -39,6 +39,20 @@ class Line(Protocol):
 
     async def drain_in_time(self) -> None:
         """Wait until there is room to write."""
+
+
+class Rest(Protocol):
+    """What follows of a body: a `Response` of Xero's, or the events of the admin port."""
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the whole body, where that is known."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes, empty at the end. Raises `Truncated` where there should be more."""
+
+    def close(self) -> None:
+        """Let go of what was not read."""
 
 
 class Call:
@@ -131,7 +145,7 @@ class Call:
         reason: bytes,
         headers: Headers,
         body: bytes = b"",
-        rest: Response | None = None,
+        rest: Rest | None = None,
         *,
         declared: int | None = None,
     ) -> int:
@@ -160,7 +174,7 @@ class Call:
             return len(body)
         return await self._stream(status, reason, headers, body, rest)
 
-    async def _stream(self, status: int, reason: bytes, headers: Headers, body: bytes, rest: Response) -> int:
+    async def _stream(self, status: int, reason: bytes, headers: Headers, body: bytes, rest: Rest) -> int:
         caller = self._caller
         chunked = rest.length is None and not self.http10
         if rest.length is None and self.http10:

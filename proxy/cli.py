@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def _span(text: str) -> float:
 
 
 async def _serve(settings: Settings, *, simulator: bool) -> int:
+    gc.disable()  # until all is there: nothing of it is garbage
     from proxy.app import run_until_stopped
 
     if not simulator:

@@ -7,22 +7,18 @@ watches nothing is made.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 from math import inf
-from typing import Any
-
-from aiohttp import hdrs, web
 
 from proxy.clock import Clock
 
 INTERVAL_SECONDS = 1.0
+EARLY_SECONDS = 0.001
+"""So much too early a timer may be."""
 REST = 50
 WATCHERS_MAX = 16
 STALLED_SECONDS = 20.0
 """Whoever takes nothing for so long has gone."""
-_HEADERS = {hdrs.CONTENT_TYPE: "text/event-stream"}
 
 
 class Events:
@@ -33,41 +29,49 @@ class Events:
         self._clock = clock
         self._event = b""
         self._next = -inf
-        self._watchers: set[asyncio.Task[Any]] = set()
+        self._watchers: set[Watcher] = set()
 
-    async def watch(self, request: web.Request) -> web.StreamResponse | None:
-        """Serve one watcher until it leaves or `close`; None where there are too many already."""
-        task = asyncio.current_task()
-        if task is None or len(self._watchers) >= WATCHERS_MAX:
+    def watcher(self) -> Watcher | None:
+        """One more, until it is closed; None where there are too many already."""
+        if len(self._watchers) >= WATCHERS_MAX:
             return None
-        self._watchers.add(task)
-        response = web.StreamResponse(headers=_HEADERS)
-        try:
-            with contextlib.suppress(ConnectionError):
-                await response.prepare(request)
-                told = b""
-                while True:
-                    if (event := self._latest()) is not told:  # a timer may be a little early
-                        async with asyncio.timeout(STALLED_SECONDS):
-                            await response.write(event)
-                        told = event
-                    await self._clock.sleep_until(self._next)
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-        finally:
-            self._watchers.discard(task)
-        return response
+        watcher = Watcher(self)
+        self._watchers.add(watcher)
+        return watcher
 
-    def close(self) -> None:
-        """Let go of everybody."""
-        for task in self._watchers:
-            task.cancel()
+    def forget(self, watcher: Watcher) -> None:
+        """Give its place to somebody else."""
+        self._watchers.discard(watcher)
+
+    async def after(self, told: bytes) -> bytes:
+        """The latest event, as soon as that is not `told`."""
+        while (event := self._latest()) is told:
+            await self._clock.sleep_until(self._next)
+        return event
 
     def _latest(self) -> bytes:
         began = self._clock.now()
-        if began >= self._next:
+        if began + EARLY_SECONDS >= self._next:
             self._event = b"data: %b\n\n" % self._render()
             ended = self._clock.now()
             self._next = max(began + INTERVAL_SECONDS, ended + REST * (ended - began))
         return self._event
+
+
+class Watcher:
+    """The body of one watcher's answer, which has no end."""
+
+    length = None
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        self._told = b""
+
+    async def read(self) -> bytes:
+        """Wait for the next event."""
+        self._told = await self._events.after(self._told)
+        return self._told
+
+    def close(self) -> None:
+        """Watch no longer."""
+        self._events.forget(self)

@@ -10,7 +10,7 @@ import aiohttp
 import orjson
 from prometheus_client import CollectorRegistry, Counter
 
-from proxy.admin import Admin, start_admin
+from proxy.admin import Admin, AdminPort
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
@@ -52,6 +52,7 @@ async def serve(token: str) -> AsyncIterator[Proxy]:
     registry = CollectorRegistry()
     Counter("xero_proxy_things", "Things.", ["tenant"], registry=registry).labels("acme").inc()
     proxy: Proxy
+    crashes: list[str] = []
 
     async def clear(key: HoldKey) -> bool:
         return await proxy.clear(key)
@@ -68,10 +69,11 @@ async def serve(token: str) -> AsyncIterator[Proxy]:
         version="1.2.3",
         token=token,
     )
-    runner = await start_admin(admin, "127.0.0.1", 0)
-    host, port = runner.addresses[0]
-    async with aiohttp.ClientSession(f"http://{host}:{port}") as client:
+    port = AdminPort(admin, crashes.append)
+    url = f"http://127.0.0.1:{await port.start('127.0.0.1', 0)}"
+    async with aiohttp.ClientSession(url) as client:
         hold = HoldView(HELD, "offline", 90.0, probing=False)
         proxy = Proxy(admin, client, Snapshot(tenants=(tenant_view(),), holds=(hold,)))
         yield proxy
-    await runner.cleanup()
+    await port.close()
+    assert crashes == []

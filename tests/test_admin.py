@@ -1,17 +1,15 @@
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 import orjson
 import pytest
-from aiohttp import web
 from prometheus_client import Gauge
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from proxy.admin import BODY_MAX, start_admin
+from proxy.admin import BODY_MAX, AdminPort
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, Scope
 from proxy.events import WATCHERS_MAX
@@ -65,14 +63,14 @@ async def test_metrics_are_open_metrics_on_request(proxy: Proxy) -> None:
     assert [family.name for family in families] == ["xero_proxy_things"]
 
 
-class Crowded:
+class Crowded(Clock):
     """The clock of a loop in which others take 40 ms whenever they are let go; counts how often they were."""
 
     def __init__(self) -> None:
+        super().__init__()
+        began = self.now()
         self.pauses = 0
-
-    def now(self) -> float:
-        return 0.04 * self.pauses
+        self.now = lambda: began + 0.04 * self.pauses
 
     async def sleep_until(self, _when: float) -> None:
         self.pauses += 1
@@ -83,11 +81,11 @@ async def test_a_scrape_of_a_crowded_proxy_does_not_wait_at_every_slice(proxy: P
     for number in range(5000):
         gauge.labels(f"t{number}").set(number)
     crowded = Crowded()
-    runner = await start_admin(replace(proxy.admin, clock=cast("Clock", crowded)), "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+    port = AdminPort(replace(proxy.admin, clock=crowded), lambda _place: None)
+    url = f"http://127.0.0.1:{await port.start('127.0.0.1', 0)}/metrics"
     async with aiohttp.ClientSession() as client, client.get(url) as response:
         assert 'tenant="t4999"' in await response.text()
-    await runner.cleanup()
+    await port.close()
     assert 0 < 0.04 * crowded.pauses < 0.2
 
 
@@ -273,18 +271,3 @@ async def test_a_body_that_names_no_hold_is_400_and_changes_nothing(body: object
 async def test_a_long_body_is_413(proxy: Proxy) -> None:
     status, _, _ = await proxy.post(b" " * (BODY_MAX + 1), BEARER)
     assert status == 413
-
-
-async def test_an_address_in_use_is_an_error_at_once(proxy: Proxy) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"):
-            await start_admin(proxy.admin, "127.0.0.1", port)
-
-
-async def test_stopping_frees_the_address(proxy: Proxy) -> None:
-    runner: web.AppRunner = await start_admin(proxy.admin, "127.0.0.1", 0)
-    port = runner.addresses[0][1]
-    await runner.cleanup()
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -61,3 +63,41 @@ async def test_a_port_in_use_is_named_and_the_other_port_given_back(which: str) 
         with pytest.raises(OSError, match=str(port)):
             async with sidecar("http://127.0.0.1:1", **{which: f"127.0.0.1:{port}"}):
                 pass
+
+
+def run(script: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_what_is_not_needed_to_serve_is_not_imported() -> None:
+    script = """
+import sys, proxy.app
+unneeded = {"aiohttp", "aiohttp.client", "aiohttp.web", "proxy.simulator", "proxy.demo"}
+print(*sorted(unneeded & sys.modules.keys()))
+"""
+    assert run(script) == ""
+
+
+def test_connections_that_have_ended_leave_memory_however_long_they_lasted() -> None:
+    """Each leaves a cycle; and what has outlived some collections is looked at again."""
+    script = """
+import gc, weakref
+from proxy.app import COLLECTOR_THRESHOLDS
+class Cycle:
+    def __init__(self):
+        self.itself = self
+gc.disable()
+gc.freeze()
+gc.set_threshold(*COLLECTOR_THRESHOLDS)
+gc.enable()
+old = [Cycle() for _ in range(300_000)]
+seen = [weakref.ref(each) for each in old[::1000]]
+gc.collect(1)
+del old
+for _ in range(1_500_000):
+    Cycle()
+print(sum(each() is not None for each in seen))
+"""
+    assert run(script) == "0"

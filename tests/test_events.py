@@ -9,9 +9,10 @@ from typing import cast
 
 import aiohttp
 import pytest
-from aiohttp import web
 
+from proxy.call import Call
 from proxy.clock import Clock
+from proxy.downstream import Downstream
 from proxy.events import INTERVAL_SECONDS, REST, STALLED_SECONDS, WATCHERS_MAX, Events
 from tests.e2e.harness import both, request
 
@@ -38,26 +39,34 @@ class Stage:
     def __init__(self) -> None:
         self.clock = Slowed()
         self.made: list[float] = []
+        self.crashes: list[str] = []
         self.takes = 0.0
         self.padding = b""
         self.events = Events(self._render, cast("Clock", self.clock))
-        self.url = ""
-        self._app = web.Application()
-        self._app.add_routes([web.get("/events", self._watch, allow_head=False)])
-        self._app.on_shutdown.append(self._close)
-        self.runner = web.AppRunner(self._app, shutdown_timeout=60)
+        self.downstream = Downstream(
+            self._watch,
+            lambda _kind, _detail: (400, (), b""),
+            clock=Clock(),
+            crashed=self.crashes.append,
+            write_timeout=STALLED_SECONDS,
+        )
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/events"
 
     def _render(self) -> bytes:
         self.made.append(self.clock.now())
         self.clock.spent += self.takes
         return b"%d%b" % (len(self.made), self.padding)
 
-    async def _watch(self, asked: web.Request) -> web.StreamResponse:
-        watched = await self.events.watch(asked)
-        return web.Response(status=503) if watched is None else watched
-
-    async def _close(self, _app: web.Application) -> None:
-        self.events.close()
+    async def _watch(self, call: Call) -> None:
+        if watcher := self.events.watcher():
+            fields = ((b"Content-Type", b"text/event-stream"),)
+            await call.respond(200, b"OK", fields, rest=watcher)
+        else:
+            await call.respond(503, b"", ())
 
     async def passes(self, seconds: float) -> None:
         await self.clock.sleep_until(self.clock.now() + seconds)
@@ -66,12 +75,10 @@ class Stage:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     made = Stage()
-    await made.runner.setup()
-    await web.TCPSite(made.runner, "127.0.0.1", 0).start()
-    host, port = made.runner.addresses[0]
-    made.url = f"http://{host}:{port}/events"
+    made.port = await made.downstream.start("127.0.0.1", 0)
     yield made
-    await made.runner.cleanup()
+    await made.downstream.close()
+    assert made.crashes == []
 
 
 @pytest.fixture
@@ -144,8 +151,7 @@ async def test_watchers_are_bounded_and_a_place_becomes_free(
 async def stalled(stage: Stage) -> asyncio.StreamWriter:
     """A watcher that never reads."""
     stage.padding = b"." * 16_000_000
-    port = stage.runner.addresses[0][1]
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port, limit=1)
     writer.write(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n")
     await reader.readexactly(1)
     return writer
@@ -168,7 +174,7 @@ async def test_stopping_waits_for_no_watcher(stage: Stage, client: aiohttp.Clien
     stage.padding = b""
     async with client.get(stage.url) as stream:
         began = stage.clock.now()
-        await stage.runner.cleanup()
+        await stage.downstream.close()
         assert stage.clock.now() - began < 0.1
         with contextlib.suppress(aiohttp.ClientPayloadError):
             await stream.read()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import aiohttp
+import subprocess
+import sys
+
 import pytest
 
 from proxy import wire
@@ -22,9 +24,22 @@ def test_this_aiohttp_will_do() -> None:
     check_aiohttp()
 
 
+def test_all_of_aiohttp_can_be_imported_after_its_parsers_and_before_them() -> None:
+    """The parsers are loaded without the rest, which the simulator and the demo use."""
+    for first, then in (("proxy.wire", "aiohttp.web"), ("aiohttp.web", "proxy.wire")):
+        script = f"""
+import sys, {first}, {then}
+from aiohttp import ClientSession, hdrs, http
+parsers = proxy.wire._parsers
+print(http.HttpRequestParser is parsers.HttpRequestParser, aiohttp.hdrs is hdrs, bool(ClientSession))
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["True"] * 3
+
+
 def test_an_old_aiohttp_or_one_without_its_c_parser_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(aiohttp, "__version__", "3.14.3")
+        patch.setattr(wire, "version", lambda _name: "3.14.3")
         with pytest.raises(RuntimeError, match=r"3\.14\.4"):
             check_aiohttp()
     monkeypatch.setattr(wire, "_parsers", None)

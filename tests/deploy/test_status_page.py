@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from proxy.admin import start_admin
+from proxy.admin import AdminPort
 from proxy.simulator.server import Simulator
 from tests.admin_port import TOKEN, serve
 from tests.deploy.browser import Browser, chromium
@@ -280,14 +280,15 @@ async def test_it_can_be_read_on_a_phone_and_in_the_dark(browser: Browser, width
 
 async def test_it_says_when_it_has_lost_the_proxy_and_goes_on_when_that_is_back(browser: Browser) -> None:
     async for proxy in serve(TOKEN):
-        runner = await start_admin(proxy.admin, "127.0.0.1", 0)
-        port = runner.addresses[0][1]
+        admin = AdminPort(proxy.admin, lambda _place: None)
+        port = await admin.start("127.0.0.1", 0)
         await browser.open(f"http://127.0.0.1:{port}/")
         said_so = "return document.getElementById('connection').textContent.startsWith"
         await browser.until(f"{said_so}('live')")
-        await runner.cleanup()
+        await admin.close()
         await browser.until(f"{said_so}('no connection')")
         assert "acme" in await browser.text()
-        runner = await start_admin(proxy.admin, "127.0.0.1", port)
+        admin = AdminPort(proxy.admin, lambda _place: None)
+        await admin.start("127.0.0.1", port)
         await browser.until(f"{said_so}('live')")
-        await runner.cleanup()
+        await admin.close()

@@ -29,6 +29,10 @@ COMMON = (
     FaultKind.GATEWAY_TIMEOUT,
 )
 RARE = (FaultKind.HANG, FaultKind.SLOW_BODY)
+WORST_SECONDS = 3.0
+"""The outage at the beginning, longer than any later one: as many requests wait at once as never again, so
+that memory grows afterwards by nothing but what is not given back.
+"""
 REST_SECONDS = 40.0
 """Longest wait for everything to be given back after the load."""
 
@@ -107,7 +111,11 @@ async def _load(callers: Callers, seconds: float, rate: float, clock: Clock, ran
 
 
 async def _trouble(xero: Machine, rate: float, clock: Clock, random: Random) -> None:
-    """A share of the calls fail, and now and then an organisation or everybody is away for a moment."""
+    """A share of the calls fail, and now and then an organisation or everybody is away for a moment; at first
+    everybody for long.
+    """
+    await ask(xero.url, "/_simulator/faults", {"unavailable": WORST_SECONDS})
+    await clock.sleep_until(clock.now() + WORST_SECONDS)
     for second in count(1):
         # A failure waits for its call: bound to an organisation, and dropped after a second, so that where
         # only a probe is sent it does not meet all that nobody else came for.

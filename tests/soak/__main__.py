@@ -60,8 +60,8 @@ def breaches(found: Soak) -> list[str]:
         wrong.append(f"{after} files are open, {before} were before the load")
     growth = trend(found)
     long = found.seconds >= SHORTEST_FOR_MEMORY
-    if long and growth.per_hour - 2 * growth.error > MOST_MIB_AN_HOUR:
-        wrong.append(f"memory grows by {growth.per_hour:.1f} ± {2 * growth.error:.1f} MiB an hour")
+    if long and growth.least > MOST_MIB_AN_HOUR:
+        wrong.append(f"memory grows by {growth.per_hour:.1f} MiB an hour, at least by {growth.least:.1f}")
     return wrong
 
 
@@ -73,9 +73,9 @@ def trend(found: Soak) -> Slope:
 def verdict(found: Soak, wrong: list[str]) -> list[str]:
     """Whether all is well, and how sure that is of memory."""
     growth, (before, after) = trend(found), found.files
-    sure = "" if growth.per_hour + 2 * growth.error < MOST_MIB_AN_HOUR else "; too short to be sure"
+    sure = "" if growth.most < MOST_MIB_AN_HOUR else "; too short to be sure"
     first, last = found.memory[0][1], found.memory[-1][1]
-    gained = f"{growth.per_hour:+.1f} ± {2 * growth.error:.1f} MiB an hour (two standard errors)"
+    gained = f"{growth.per_hour:+.1f} MiB an hour ({growth.least:+.1f} to {growth.most:+.1f})"
     lines = [
         f"Files: {before} before, {after} after. Memory: {first:.1f} MiB at first, {last:.1f} at last,",
         f"after the first {WARM_UP:.0%} of the time {gained}{sure}.",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from math import inf, sqrt
+from statistics import median
 
 SHOWN = 5
 
@@ -51,20 +53,23 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """A straight line through samples: what it gains in an hour, and the standard error of that."""
+    """What samples gain in an hour: the median, and between what it lies by two standard errors."""
 
     per_hour: float
-    error: float
+    least: float
+    most: float
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> Slope:
-    """The least-squares line through (seconds, value)."""
+    """The median of the slopes between every two of (seconds, value), after Theil and Sen.
+
+    What grows steadily moves it however slowly; a single step, as a process takes when more goes on at once
+    than ever before, does not.
+    """
     count = len(samples)
-    if count < 3:
-        return Slope(0.0, inf)
-    mean_x = sum(x for x, _ in samples) / count
-    mean_y = sum(y for _, y in samples) / count
-    spread = sum((x - mean_x) ** 2 for x, _ in samples)
-    gain = sum((x - mean_x) * (y - mean_y) for x, y in samples) / spread
-    rest = sum((y - mean_y - gain * (x - mean_x)) ** 2 for x, y in samples)
-    return Slope(gain * 3600, sqrt(rest / (count - 2) / spread) * 3600)
+    slopes = sorted((b - a) / (y - x) * 3600 for (x, a), (y, b) in combinations(samples, 2) if y > x)
+    if count < 3 or not slopes:
+        return Slope(0.0, -inf, inf)
+    spread = sqrt(count * (count - 1) * (2 * count + 5) / 18)
+    least = max(0, int(len(slopes) / 2 - spread))
+    return Slope(median(slopes), slopes[least], slopes[-1 - least])

@@ -42,9 +42,12 @@ def test_what_is_wrong_is_told(wrong: Account, word: str) -> None:
     assert word in told
 
 
-def test_a_slope_and_its_error() -> None:
-    assert slope([(0, 1.0), (1, 2.0), (2, 3.0)]).per_hour == pytest.approx(3600)
-    assert slope([(0, 1.0), (1, 2.0), (2, 3.0)]).error == pytest.approx(0.0)
-    flat = slope([(second, 5.0 + (second % 2)) for second in range(1000)])
-    assert abs(flat.per_hour) < 2 * flat.error
-    assert slope([(0, 1.0)]).error == float("inf")
+def test_a_slope_and_how_sure_it_is() -> None:
+    assert slope([(second, 1.0 + second / 3600) for second in range(100)]).per_hour == pytest.approx(1)
+    flat = slope([(second, 5.0 + (second % 2)) for second in range(300)])
+    assert flat.least <= 0 <= flat.most
+    stepped = slope([(second, 5.0 + 2.0 * (second > 200)) for second in range(300)])
+    assert (stepped.per_hour, stepped.most) == (0.0, 0.0)
+    stairs = slope([(second, second // 30) for second in range(300)])
+    assert stairs.least > 1
+    assert slope([(0, 1.0)]).most == float("inf")

@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     EDGE_UNAVAILABLE = "503"
     GATEWAY_TIMEOUT = "504"
     INSUFFICIENT_SCOPE = "insufficient_scope"
+    DISCONNECTED = "disconnected"
     RESET_BEFORE = "reset_before"
     LOST_REPLY = "lost_reply"
     TRUNCATE = "truncate"
@@ -32,7 +33,9 @@ class FaultKind(StrEnum):
 
 
 ALWAYS_EXECUTED = frozenset({FaultKind.LOST_REPLY, FaultKind.TRUNCATE, FaultKind.SLOW_BODY})
-NEVER_EXECUTED = frozenset({FaultKind.RESET_BEFORE, FaultKind.INSUFFICIENT_SCOPE})
+GATES = frozenset({FaultKind.INSUFFICIENT_SCOPE, FaultKind.DISCONNECTED})
+"""What stands before the limits."""
+NEVER_EXECUTED = GATES | {FaultKind.RESET_BEFORE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +102,9 @@ class Faults:
     def pop(self, tenant: str, method: str, *, gate: bool = False) -> Fault | None:
         """The failure that waits for this call, if there is one; it waits no longer.
 
-        `gate` asks for what stands before the limits (missing scope), otherwise for what stands behind.
+        `gate` asks for what stands before the limits (`GATES`), otherwise for what stands behind.
         """
         for index, fault in enumerate(self._next):
-            if fault.meets(tenant, method) and (fault.kind is FaultKind.INSUFFICIENT_SCOPE) is gate:
+            if fault.meets(tenant, method) and (fault.kind in GATES) is gate:
                 return self._next.pop(index)
         return None

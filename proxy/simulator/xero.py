@@ -130,8 +130,10 @@ class Xero:
     def _tenant_call(self, call: Call) -> Decision:
         if not self._connections.admits(call.tenant):
             return self._refuse_for_app(call, answers.wrong_tenant(call.instance))
-        if self.faults.pop(call.tenant, call.request.method, gate=True):
-            return self._refuse_for_app(call, answers.insufficient_scope(call.instance))
+        if fault := self.faults.pop(call.tenant, call.request.method, gate=True):
+            disconnected = fault.kind is FaultKind.DISCONNECTED
+            said = answers.wrong_tenant if disconnected else answers.insufficient_scope
+            return self._refuse_for_app(call, said(call.instance))
         budget = self._budgets.tenant(call.app, call.tenant, call.now)
         app_minute = self._budgets.app(call.app)
         refusal = budget.begin(app_minute, call.now, count_refused=self.options.count_refused)

@@ -21,6 +21,15 @@ def test_connections_and_a_wrong_tenant_and_a_missing_scope_tell_only_the_apps_l
         assert [field(answer, name) is not None for name in REMAINING] == [True, False, False]
 
 
+def test_an_organisation_can_be_disconnected_for_a_while() -> None:
+    xero = make()
+    xero.faults.fail_next(2, Fault(FaultKind.DISCONNECTED, tenant="t1"))
+    gone = ask(xero, call(tenant="t1"))
+    assert (gone.status, said(gone)["Detail"]) == (403, "AuthenticationUnsuccessful")
+    assert ask(xero, call(tenant="t2")).status == 200
+    assert [ask(xero, call(tenant="t1")).status for _ in "ab"] == [403, 200]
+
+
 def test_an_invalid_token_is_told_no_limit() -> None:
     xero = make()
     assert ask(xero, call()).status == 200

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from proxy.core.classify import Match, ResponseTable, Row
-from proxy.core.model import Execution, HoldRule, Limit, ResponseClass, Scope
+from proxy.core.model import Access, Execution, HoldRule, Limit, ResponseClass, Scope
 
 RESPONSES = Path(__file__).with_name("responses.toml")
 
@@ -27,7 +27,7 @@ _HUNDREDS = {"2xx": 2, "3xx": 3, "4xx": 4, "5xx": 5}
 _SECONDS = {"retry_after", "offline", "backoff"}
 _SUBJECTS = {"status", "failure", "made"}
 _CONDITIONS = {"header", "body", "api"}
-_MEANING = {"execution", "hold", "limit", "healthy", "breaks"}
+_MEANING = {"execution", "hold", "limit", "healthy", "breaks", "access"}
 _KEYS = _SUBJECTS | _CONDITIONS | _MEANING | {"class", "source"}
 _HOLD_KEYS = {"scope", "reason", "seconds", "probe"}
 
@@ -104,6 +104,7 @@ def _response(where: str, row: dict[str, Any]) -> ResponseClass:
         limit=_member(where, Limit, row["limit"]) if "limit" in row else None,
         healthy=_flag(where, row, "healthy", default=False),
         breaks=_flag(where, row, "breaks", default=False),
+        access=_member(where, Access, row["access"]) if "access" in row else None,
     )
 
 

@@ -42,7 +42,6 @@ MASK = "********"
 _FILE_BYTES = 65536
 
 T = TypeVar("T")
-
 _DAY = 86400.0
 _KIB = 1024
 _EVERY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
@@ -142,6 +141,7 @@ class Settings:
         "330", decimal(0.001, _DAY), "for one attempt in all; Xero itself gives up after about 300", "seconds"
     )
     idempotency: bool = _setting("true", FLAG, "give unkeyed POST, PUT and PATCH an `Idempotency-Key`")
+    token_single_flight: bool = _setting("true", FLAG, "let concurrent refreshes of a token share one call")
     drain_seconds: float = _setting(
         "30", decimal(0, _DAY), "time that requests have left after SIGTERM", "seconds"
     )

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -16,6 +17,7 @@ from config.apis import load_apis
 from config.responses import load_responses
 from config.settings import BadSettings, Settings
 from proxy import __version__
+from proxy.access import AccessMemory
 from proxy.admin import Admin, AdminPort
 from proxy.body import BodyStore
 from proxy.clock import Clock
@@ -24,7 +26,7 @@ from proxy.core.answers import Asked, failed
 from proxy.core.holds import HoldTimes
 from proxy.core.idempotency import Keys
 from proxy.core.marks import Course, marks
-from proxy.core.model import Headers
+from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
@@ -32,6 +34,7 @@ from proxy.gauges import Gauges
 from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
 from proxy.pipeline import Pipeline, Policy
+from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
@@ -76,7 +79,8 @@ class Sidecar:
         keys = Keys()
         self._store = _store(settings, clock, random, keys, StoreTelemetry(registry, log))
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
-        registry.register(Gauges(self.scheduler.snapshot, self.telemetry.tenants, lambda: log.dropped))
+        self._access = AccessMemory(self.telemetry, clock)
+        registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
             settings.upstream,
             settings.identity_upstream,
@@ -85,8 +89,15 @@ class Sidecar:
             clock=clock,
             spool_dir=settings.spool_dir or None,
         )
+        self._refreshes = Refreshes(
+            self._access,
+            self.telemetry,
+            load_responses(),
+            clock,
+            single_flight=settings.token_single_flight,
+        )
         self._pipeline = _pipeline(
-            settings, clock, random, keys, self.telemetry, self.scheduler, self._upstream
+            settings, clock, random, keys, self.telemetry, self.scheduler, self._upstream, self._refreshes
         )
         self._downstream = Downstream(
             self._pipeline.handle,
@@ -97,7 +108,7 @@ class Sidecar:
         )
         admin = Admin(
             registry=registry,
-            snapshot=self.scheduler.snapshot,
+            snapshot=self._snapshot,
             failures=self.telemetry.failures.view,
             clear_hold=self.scheduler.clear,
             ready=lambda: self._ready,
@@ -140,6 +151,7 @@ class Sidecar:
             self._downstream.stop_waiting()
             await self._finished(ANSWER_SECONDS)
         await self._downstream.close()
+        await self._refreshes.close()
         self.scheduler.close()
         await self._store.close()
         await self._admin.close()
@@ -151,6 +163,9 @@ class Sidecar:
             await asyncio.wait_for(self._downstream.finished(), seconds)
             return True
         return False
+
+    def _snapshot(self) -> Snapshot:
+        return replace(self.scheduler.snapshot(), connections=self._access.view(self._clock.now()))
 
     def _refuse(self, kind: str, detail: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""
@@ -220,6 +235,7 @@ def _pipeline(
     telemetry: Telemetry,
     scheduler: Scheduler,
     upstream: Upstream,
+    refreshes: Refreshes,
 ) -> Pipeline:
     policy = Policy(
         max_wait=settings.max_wait_seconds,
@@ -238,6 +254,8 @@ def _pipeline(
         bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or None),
         telemetry=telemetry,
         budgets=Budgets(settings.retry_budget),
+        access=refreshes.access,
+        refreshes=refreshes,
         keys=keys,
         clock=clock,
         random=random,

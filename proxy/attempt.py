@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
+from proxy.access import AccessMemory
 from proxy.clock import Clock
 from proxy.core.classify import ResponseTable, classify, failure_class
 from proxy.core.idempotency import Keys
@@ -30,6 +31,7 @@ class Sender:
         scheduler: Scheduler,
         table: ResponseTable,
         telemetry: Telemetry,
+        access: AccessMemory,
         clock: Clock,
         keys: Keys,
     ) -> None:
@@ -37,6 +39,7 @@ class Sender:
         self._scheduler = scheduler
         self._table = table
         self._telemetry = telemetry
+        self._access = access
         self._clock = clock
         self._keys = keys
         self._settling: set[asyncio.Task[None]] = set()
@@ -59,8 +62,15 @@ class Sender:
         job.record.attempts = job.history.sends
         job.record.upstream_seconds += seconds
         self._telemetry.attempt(job.route.api, row.name, seconds)
+        if permit is not None:
+            self._access.learn(job.route, job.authorization, row, began)
         await self._settle(permit, self._settlement(job, outcome, row), outcome)
         return outcome, row
+
+    async def give_back(self, permit: Permit) -> None:
+        """Return a permit that is not used."""
+        row = failure_class(self._table, "refused_expired")
+        await self._scheduler.settle(permit, Settlement(row, sent=False, head_at=self._clock.now()))
 
     def _classify(self, job: Job, outcome: Response | Failure) -> ResponseClass:
         if isinstance(outcome, Failure):

@@ -98,7 +98,7 @@ class Call:
         self.has_body = self.framing is not None
         self.inflow = Inflow(caller.transport) if self.has_body else None
         self.gone = False
-        self.on_gone: Callable[[], None] | None = None
+        self.on_gone: Callable[[], object] | None = None
         self.answered = False
         self.begun = False
 

@@ -77,6 +77,15 @@ class Gauges(Collector):
             [],
             {(): store.replicas},
         )
+        yield _gauge(
+            "connections_lost",
+            "Connections that Xero refuses.",
+            ["tenant", "reason"],
+            _joined(
+                ((self._tenants(lost.tenant) if lost.tenant else EVERYBODY, lost.reason), 1)
+                for lost in snapshot.connections
+            ),
+        )
         yield CounterMetricFamily(
             "xero_proxy_log_dropped", "Log lines that nobody took in time.", self._dropped()
         )

@@ -11,6 +11,7 @@ from proxy.core.headers import end_to_end_request, urgency, wait_preference
 from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, LONGEST_KEY, Keys, new_key
 from proxy.core.limits import Ask
 from proxy.core.lines import Ticket
+from proxy.core.marks import without
 from proxy.core.model import Headers, Host, Route
 from proxy.core.retry import REPEATABLE, History
 from proxy.telemetry import Record
@@ -46,6 +47,8 @@ class Job:
             urgency(call.fields),
             safe=call.method in {"GET", "HEAD"},
         )
+        self.shared_by: Callable[[], int] | None = None
+        """How many others want what this request is about to get, where it can be shared."""
         self._headers = end_to_end_request(call.fields)
         self._random_bits = random_bits
         self._key = call.fields.get(b"idempotency-key")
@@ -57,12 +60,16 @@ class Job:
             self.renew_key()
 
     def gone(self) -> bool:
-        """True once the caller has left, which can happen during any wait."""
-        return self.call.gone
+        """True once nobody wants the answer: the caller can leave during any wait, and so can those who share
+        the call.
+        """
+        return self.call.gone and not (self.shared_by and self.shared_by())
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
-        """What to do when the caller leaves; replaces what was to be done before."""
-        self.call.on_gone = callback
+    def when_gone(self, callback: Callable[[], object]) -> None:
+        """What to do when the caller leaves, unless others want the answer too; replaces what was to be done
+        before.
+        """
+        self.call.on_gone = lambda: self.gone() and callback()
 
     def renew_key(self) -> None:
         """Choose a new `Idempotency-Key`: nothing was executed under the old one."""
@@ -85,6 +92,11 @@ class Job:
             return (*self._headers, (b"Idempotency-Key", self._key))
         return self._headers
 
+    def accept_no_coding(self) -> None:
+        """Ask for an answer that everybody can read, whatever codings they know."""
+        others = without(self._headers, b"accept-encoding")
+        self._headers = (*others, (b"Accept-Encoding", b"identity"))
+
     def bound_by_key(self) -> None:
         """A write that may have been executed is repeated only inside its key's life."""
         ends = self.history.key_ends()
@@ -100,6 +112,11 @@ class Job:
     def left_at(self, stage: str) -> None:
         """The caller left while the request was in `stage`."""
         self.record.gone_at = stage
+
+    @property
+    def authorization(self) -> bytes | None:
+        """The credentials that the caller sent."""
+        return self.call.fields.get(b"authorization")
 
     @property
     def unknown(self) -> bool:

@@ -16,9 +16,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from proxy.core.model import AppView, HoldView, Scope, TenantView
+from proxy.core.model import AppView, ConnectionView, HoldView, Scope, TenantView
 from proxy.last_failures import FailureView
-from proxy.status import Status, failure_json, hold_json, iso
+from proxy.status import Status, connection_json, failure_json, hold_json, iso
 
 PAGE = Path(__file__).with_name("page.html").read_bytes()
 ROWS_MAX = 500
@@ -46,6 +46,7 @@ CONTENT_SECURITY_POLICY = (
 class State(StrEnum):
     """How an organisation is, the worst first: the order of the rows."""
 
+    UNAUTHORISED = "unauthorised"
     HELD = "held"
     DAY_SPENT = "day spent"
     DAY_LOW = "day low"
@@ -60,14 +61,15 @@ _Key = tuple[str, str]
 
 
 def as_shown(status: Status) -> dict[str, Any]:
-    """What the page shows; at most `ROWS_MAX` of each kind. Holds and failures of organisations that have a
-    row are in it, the others are on their own.
+    """What the page shows; at most `ROWS_MAX` of each kind. Lost connections, holds and failures of
+    organisations that have a row are in it, the others are on their own.
     """
     snapshot, wall = status.snapshot, status.wall
     holds = {_key(hold): hold for hold in snapshot.holds if hold.key.scope is Scope.TENANT}
+    lost = {(each.app, each.tenant): each for each in snapshot.connections}
     failures = _by_organisation(status.failures)
     rows = sorted(
-        (_RANKS[state := _state(view, holds, failures)], view.tenant, view.app, state, view)
+        (_RANKS[state := _state(view, lost, holds, failures)], view.tenant, view.app, state, view)
         for view in snapshot.tenants
     )[:ROWS_MAX]
     rowed = {(app, tenant) for _, tenant, app, _, _ in rows}
@@ -75,6 +77,7 @@ def as_shown(status: Status) -> dict[str, Any]:
         (hold for hold in snapshot.holds if hold.key.scope is not Scope.TENANT or _key(hold) not in rowed),
         key=lambda hold: (hold.key.scope is Scope.TENANT, -hold.seconds),
     )
+    unconnected = [each for key, each in lost.items() if key not in rowed]
     others = [failure for failure in status.failures if (failure.app, failure.tenant) not in rowed]
     return {
         "time": iso(wall),
@@ -87,12 +90,14 @@ def as_shown(status: Status) -> dict[str, Any]:
             "waiting": snapshot.waiting,
             "in_flight": sum(view.in_flight for view in snapshot.tenants),
         },
+        "connections": [connection_json(each, wall) for each in unconnected[:ROWS_MAX]],
         "holds": [hold_json(hold, wall) for hold in wide[:ROWS_MAX]],
         "apps": sorted(snapshot.apps, key=_app_order)[:ROWS_MAX],
         "rows": [
             {
                 "state": state,
                 "view": view,
+                "connection": connection_json(lost[app, tenant], wall) if (app, tenant) in lost else None,
                 "hold": hold_json(holds[app, tenant], wall) if (app, tenant) in holds else None,
                 "failures": [failure_json(each, wall) for each in failures.get((app, tenant), ())],
             }
@@ -110,8 +115,15 @@ def _own_state(status: Status) -> str:
     return "ready" if status.snapshot.store.up else "store away"
 
 
-def _state(view: TenantView, holds: dict[_Key, HoldView], failures: dict[_Key, list[FailureView]]) -> State:
+def _state(
+    view: TenantView,
+    lost: dict[_Key, ConnectionView],
+    holds: dict[_Key, HoldView],
+    failures: dict[_Key, list[FailureView]],
+) -> State:
     key = (view.app, view.tenant)
+    if key in lost:
+        return State.UNAUTHORISED
     if key in holds:
         return State.HELD
     if view.day_remaining <= 0:

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from math import inf
 from random import Random
 
+from proxy.access import AccessMemory
 from proxy.attempt import Sender
 from proxy.body import BodyProblem, BodyStore
 from proxy.call import Call
@@ -24,12 +25,13 @@ from proxy.core.classify import ResponseTable
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit
 from proxy.core.marks import Course, marks
-from proxy.core.model import Execution, Failure, ResponseClass
+from proxy.core.model import Execution, Failure, Host, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
 from proxy.core.route import AppIds, Families, Prefixes, route
 from proxy.job import Job
-from proxy.replies import Passed, give_up, pass_on, refuse, unkept
+from proxy.refreshes import Ended, Reached, Refreshes
+from proxy.replies import Passed, give_up, pass_on, refuse, refuse_expired, unkept
 from proxy.response import Response
 from proxy.scheduler import Scheduler
 from proxy.telemetry import Record, Telemetry
@@ -66,6 +68,8 @@ class Pipeline:
         bodies: BodyStore,
         telemetry: Telemetry,
         budgets: Budgets,
+        access: AccessMemory,
+        refreshes: Refreshes,
         keys: Keys,
         clock: Clock,
         random: Random,
@@ -74,10 +78,12 @@ class Pipeline:
         self._policy = policy
         self._families = Families(prefixes)
         self._scheduler = scheduler
-        self._sender = Sender(upstream, scheduler, table, telemetry, clock, keys)
+        self._sender = Sender(upstream, scheduler, table, telemetry, access, clock, keys)
         self._bodies = bodies
         self._telemetry = telemetry
         self._budgets = budgets
+        self._access = access
+        self._refreshes = refreshes
         self._clock = clock
         self._random = random
         self._random_bits = random_bits
@@ -117,7 +123,11 @@ class Pipeline:
                 refusal = await self._admit(call, job)
                 if refusal is not None or call.gone:
                     return refusal
-            return await self._attempts(job)
+            if job.route.host is Host.IDENTITY:
+                reached = await self._refreshes.reach(job, self._attempts)
+            else:
+                reached = await self._attempts(job)
+            return self._conclude(job, reached) if isinstance(reached, Ended) else reached
         finally:
             self._scheduler.leave(job.ticket)
             job.close()
@@ -141,7 +151,9 @@ class Pipeline:
         """
         if job.route.limited and (refusal := self._scheduler.admit(job.ticket)):
             return self._refuse(job, refusal)
-        kept = await call.keep_body(self._bodies)
+        kept = await call.keep_body(
+            self._refreshes.bodies if job.route.host is Host.IDENTITY else self._bodies
+        )
         if isinstance(kept, BodyProblem):
             if kept is BodyProblem.GONE:
                 job.left_at("body")
@@ -157,12 +169,14 @@ class Pipeline:
         job.record.limit = job.record.limit or refusal.limit
         return refuse(job, refusal, self._clock.now(), self._clock.wall())
 
-    async def _attempts(self, job: Job) -> Passed | Answer | None:
+    async def _attempts(self, job: Job) -> Reached:
         """[ acquire → send → classify → settle → decide ]*."""
         self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
         while not job.gone():
             permit = None
             if job.route.limited:
+                if self._access.expired(job.authorization):
+                    return refuse_expired(job)
                 granted = self._scheduler.take(job.ticket) or await self._acquire(job)
                 if not isinstance(granted, Permit):
                     return granted
@@ -170,7 +184,7 @@ class Pipeline:
             outcome, row = await self._sender.attempt(job, permit)
             decision = self._decide(job, row)
             if isinstance(decision, Stop):
-                return self._conclude(job, outcome, row)
+                return Ended(outcome, row, job.retry_after)
             if isinstance(outcome, Response):
                 outcome.close()
             self._telemetry.retry(row.name)
@@ -188,6 +202,9 @@ class Pipeline:
         job.count_waits()
         if granted is None:
             job.left_at("queue")
+        elif isinstance(granted, Permit) and self._access.expired(job.authorization):
+            await self._sender.give_back(granted)
+            return refuse_expired(job)
         return self._refuse(job, granted) if isinstance(granted, Refusal) else granted
 
     def _decide(self, job: Job, row: ResponseClass) -> Again | Stop:
@@ -234,7 +251,8 @@ class Pipeline:
         job.ticket.waited["backoff"] = job.ticket.waited.get("backoff", 0.0) + self._clock.now() - began
         job.count_waits()
 
-    def _conclude(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Passed | Answer | None:
+    def _conclude(self, job: Job, ended: Ended) -> Passed | Answer | None:
+        outcome = ended.outcome
         if job.gone():
             if isinstance(outcome, Response):
                 outcome.close()
@@ -242,7 +260,7 @@ class Pipeline:
             return None
         if isinstance(outcome, Failure):
             return give_up(job, outcome)
-        return pass_on(job, outcome, row, self._clock.wall())
+        return pass_on(job, outcome, ended.row, self._clock.wall())
 
     async def _respond(self, call: Call, reply: Passed | Answer | None, record: Record) -> None:
         """Write the answer with its marks, and note what was sent."""

@@ -7,7 +7,7 @@ from math import ceil
 from typing import NamedTuple
 
 from proxy.body import BodyProblem
-from proxy.core.answers import Answer, Asked, failed, refused
+from proxy.core.answers import Answer, Asked, expired, failed, refused
 from proxy.core.headers import end_to_end_response
 from proxy.core.marks import without
 from proxy.core.model import Execution, Failure, Headers, ResponseClass
@@ -39,13 +39,20 @@ def refuse(job: Job, refusal: Refusal, now: float, wall: float) -> Answer:
     return refused(name, refusal.limit, seconds, _date(wall + seconds), job.asked)
 
 
+def refuse_expired(job: Job) -> Answer:
+    """The answer to a request whose token Xero has just called expired."""
+    if job.unknown:
+        return _unknown(job.asked, "The token has expired since.")
+    return expired(job.asked)
+
+
 def unkept(job: Job, problem: BodyProblem) -> Answer | None:
     """The answer to a request whose body was not kept; None where its caller has gone."""
     match problem:
         case BodyProblem.GONE:
             return None
         case BodyProblem.TOO_LARGE:
-            return failed("body_too_large", "The request body exceeds MAX_BODY_BYTES.", job.asked)
+            return failed("body_too_large", "The request body is too large.", job.asked)
         case BodyProblem.STALLED:
             return failed("body_timeout", "The request body did not arrive in time.", job.asked)
         case BodyProblem.STORAGE:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from proxy.core.model import HoldView, Snapshot
+from proxy.core.model import ConnectionView, HoldView, Snapshot
 from proxy.last_failures import FailureView
 from proxy.log import lenient_json
 
@@ -44,6 +44,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "draining": snapshot.draining,
         "waiting": snapshot.waiting,
         "store": snapshot.store,
+        "connections_lost": [connection_json(lost, status.wall) for lost in snapshot.connections],
         "holds": [hold_json(hold, status.wall) for hold in snapshot.holds],
         "apps": snapshot.apps,
         "tenants": snapshot.tenants,
@@ -63,6 +64,18 @@ def hold_json(hold: HoldView, wall: float) -> dict[str, Any]:
         "until": iso(wall + hold.seconds),
         "seconds": round(hold.seconds, 3),
         "probing": hold.probing,
+    }
+
+
+def connection_json(lost: ConnectionView, wall: float) -> dict[str, Any]:
+    """One connection that Xero refuses, an organisation's or an app's; `seconds` is the time since."""
+    return {
+        "app": lost.app,
+        "tenant": lost.tenant,
+        "state": "unauthorised" if lost.tenant else "connection lost",
+        "reason": lost.reason,
+        "since": iso(wall - lost.seconds),
+        "seconds": round(lost.seconds, 3),
     }
 
 

@@ -26,6 +26,7 @@ from prometheus_client import (
 )
 
 from config.values import TenantLabel
+from proxy.core.connections import ConnectionChange
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.model import Route
 from proxy.last_failures import LastFailures
@@ -147,6 +148,7 @@ class Telemetry:
         self._holds = self._counter("holds", "Holds begun", "reason")
         self._foreign = self._counter("foreign_calls", "Calls that others made on the same limit", "tenant")
         self._bytes = self._counter("response_bytes", "Bytes of bodies sent to callers", "tenant", "api")
+        self._token_answers = self._counter("token_answers", "Answers to refreshes and grants", "source")
         self._duration = self._histogram("request_duration", "Arrival to answer", REQUEST_BUCKETS, "api")
         self._upstream = self._histogram("upstream_duration", "One attempt", UPSTREAM_BUCKETS, "api")
         self._queue = self._histogram(
@@ -236,6 +238,20 @@ class Telemetry:
             api=key.api,
             reason=change.reason,
             seconds=round(seconds, 3),
+        )
+
+    def token_answer(self, source: str) -> None:
+        """A request for tokens was answered by a call of its own, by a shared one, or with what was kept."""
+        self._token_answers[source,].inc()
+
+    def connection_changed(self, change: ConnectionChange) -> None:
+        """Write the line of a connection that Xero refuses, or serves again."""
+        self._log.warning(
+            "connection",
+            action="lost" if change.lost else "restored",
+            app=change.app,
+            tenant=change.tenant,
+            reason=change.reason,
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from config.apis import load_apis
 from config.responses import load_responses
 from config.values import LogLevel, TenantLabel
+from proxy.access import AccessMemory
 from proxy.body import Body, BodyProblem, BodyStore
 from proxy.call import Call
 from proxy.clock import Clock
@@ -28,6 +29,7 @@ from proxy.core.retry import Backoff, Budgets
 from proxy.flow import Inflow, Lost
 from proxy.log import Log
 from proxy.pipeline import Pipeline, Policy
+from proxy.refreshes import Claims, Refreshes
 from proxy.response import Response, Truncated
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores.memory import MemoryStore
@@ -60,7 +62,9 @@ class FakeCall:
         self._clock = clock
         self.method = method
         self.target = target
-        self.fields = Fields(((b"Authorization", token()), (b"Xero-Tenant-Id", b"t1"), *headers))
+        given = {name.lower() for name, _ in headers}
+        usual = ((b"Authorization", token()), (b"Xero-Tenant-Id", b"t1"))
+        self.fields = Fields((*(field for field in usual if field[0].lower() not in given), *headers))
         self.body = body
         self.upload = upload
         self.gone = False
@@ -193,6 +197,8 @@ class Setup:
     waiting: Waiting = field(default_factory=Waiting)
     policy: Policy = field(default_factory=Policy)
     share: float = 0.2
+    single_flight: bool = True
+    claims: Claims | None = None
     max_body: int = 1_000_000
 
     def attempts(self, attempts: int) -> Setup:
@@ -208,6 +214,10 @@ class Proxy:
         self.clock = clock
         self.registry = CollectorRegistry()
         self.telemetry = Telemetry(self.registry, SILENT, TenantLabel.ID, "test")
+        self.access = AccessMemory(self.telemetry, clock)
+        self.refreshes = Refreshes(
+            self.access, self.telemetry, TABLE, clock, setup.claims, single_flight=setup.single_flight
+        )
         self.bodies = BodyStore(1_000_000, setup.max_body)
         self.store = MemoryStore(setup.caps, setup.times, clock, random)
         self.scheduler = Scheduler(
@@ -227,6 +237,8 @@ class Proxy:
             telemetry=self.telemetry,
             budgets=Budgets(setup.share),
             keys=Keys(),
+            access=self.access,
+            refreshes=self.refreshes,
             clock=clock,
             random=random,
             random_bits=random.randbytes,
@@ -256,4 +268,5 @@ class Proxy:
         left = (self.scheduler._futures, turns._places, turns._rings, turns._parked)
         assert not any(left)
         assert not self.pipeline._sender._settling
-        assert self.bodies.in_memory == 0
+        assert self.bodies.in_memory == self.refreshes.bodies.in_memory == 0
+        assert not self.refreshes._flights

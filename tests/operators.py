@@ -10,7 +10,17 @@ from prometheus_client import CollectorRegistry
 
 from config.values import TenantLabel
 from proxy.core.holds import HoldAction, HoldChange
-from proxy.core.model import AppView, HoldKey, HoldView, Host, Route, Scope, Snapshot, TenantView
+from proxy.core.model import (
+    AppView,
+    ConnectionView,
+    HoldKey,
+    HoldView,
+    Host,
+    Route,
+    Scope,
+    Snapshot,
+    TenantView,
+)
 from proxy.gauges import Gauges
 from proxy.log import Log
 from proxy.stores.telemetry import StoreTelemetry
@@ -86,6 +96,7 @@ def use_everything(operators: Operators) -> None:
     telemetry.shed("deadline")
     telemetry.disconnect("queue")
     telemetry.foreign_calls("acme", 3)
+    telemetry.token_answer("upstream")
     telemetry.hold_changed(HoldChange(HoldAction.BEGUN, TENANT_HOLD, "offline", 300.0), 300.0)
     use_store(operators.store)
     operators.show(
@@ -93,6 +104,7 @@ def use_everything(operators: Operators) -> None:
             tenants=(tenant_view(queued=1),),
             apps=(AppView("app", 10_000, 9_000),),
             holds=(HoldView(TENANT_HOLD, "offline", 300.0, probing=False),),
+            connections=(ConnectionView("app", "acme", "unauthorised", 1.0),),
         )
     )
 

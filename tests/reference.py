@@ -21,15 +21,16 @@ from config.responses import RESPONSES
 from config.settings import describe
 from proxy.app import REFUSED
 from proxy.body import BodyProblem
-from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, failed, refused
+from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused
 from proxy.core.holds import FAILING
-from proxy.core.model import Execution, Limit, ResponseClass
+from proxy.core.model import Access, Execution, Limit, ResponseClass
 from proxy.core.refusal import Why
 from proxy.core.retry import Again, Backoff, Budget, History, decide
 from proxy.core.strict import Refusal
 from proxy.gauges import EVERYBODY
 from proxy.job import Job
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
+from proxy.refreshes import REFRESH, Source
 from proxy.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
 from proxy.stores.state_file import REASONS as FILE_REASONS
@@ -50,6 +51,7 @@ WHEN = {
     "refused_day": "the organisation's calls of this day are spent",
     "refused_concurrent": "the organisation's slots stayed taken until the request's deadline",
     "refused_appminute": "the app's calls of this minute are spent, over all organisations",
+    "refused_expired": "Xero called the same token expired less than 5 s ago; another token passes at once",
     "refused_offline": "the organisation is offline for longer than the request may wait",
     "refused_maintenance": "the API is held for maintenance for longer than the request may wait",
     "refused_unavailable": "the API is held as unavailable for longer than the request may wait",
@@ -110,6 +112,7 @@ def own_answers() -> dict[str, list[Answer]]:
     made += [each for problem in BodyProblem if (each := unkept(job, problem)) is not None]
     made += [failed(REFUSED.get(each, "invalid_request"), "", ASKED, status=each.status) for each in Refusal]
     made += [failed(each, "", ASKED) for each in STATUSES]
+    made.append(expired(ASKED))
     made.append(failed("outcome_unknown", "", ASKED, status=GATEWAY_TIMEOUT))
     found: dict[str, list[Answer]] = {}
     for answer in made:
@@ -217,12 +220,14 @@ def labels() -> str:
     tenants = f"by `TENANT_LABEL`, at most {TENANTS_MAX} values, then `{OTHER}`; "
     tenants += f"`{EVERYBODY}` for what concerns an app or an API"
     held = {row["hold"]["reason"] for row in document()["row"] if "hold" in row} | {FAILING}
+    disconnects = {row["class"] for row in document()["row"] if row.get("access") == Access.DISCONNECTED}
     rows = (
         ("`api`", code(sorted({family.name for family in load_apis().values()} | {OTHER}))),
         ("`class`", "a class of the tables above"),
         ("`limit` of `limit_remaining`", code((Limit.MINUTE, Limit.DAY, Limit.APP_MINUTE))),
-        ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, "backoff", "none"}))),
+        ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, REFRESH, "backoff", "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
+        ("`reason` of `connections_lost`", code(sorted(disconnects))),
         ("`reason` of `hold_seconds`, `holds_total`", code(sorted(held))),
         ("`kind` of `store_up`", code(("memory", "sqlite", "redis"))),
         ("`operation` of `store_…`", code(sorted(said_to("operation")))),
@@ -233,6 +238,7 @@ def labels() -> str:
         ),
         ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
         ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
+        ("`source`", code(sorted(Source))),
         ("`stage`", code(sorted(said_to("left_at") | {"response"}))),
         ("`status`", f"`100` to `599`, `{OTHER}`"),
         ("`tenant`", tenants),

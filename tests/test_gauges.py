@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from config.values import TenantLabel
-from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView
+from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot, StoreView
 from proxy.gauges import Gauges
 from proxy.telemetry import TENANTS_MAX, TenantNames
 from tests.operators import tenant_view
@@ -39,6 +39,16 @@ def test_lost_log_lines_are_counted() -> None:
 def test_the_store_tells_whether_it_is_there_and_for_how_many() -> None:
     found = scrape(Snapshot(store=StoreView("redis", up=False, trouble="timeout", replicas=3)))
     assert (found["store_up"], found["store_replicas"]) == ({("redis",): 0}, {(): 3})
+
+
+def test_lost_connections_are_counted_by_organisation_and_reason() -> None:
+    lost = (
+        ConnectionView("app", "acme", "unauthorised", 1.0),
+        ConnectionView("other", "acme", "unauthorised", 1.0),
+        ConnectionView("app", "", "invalid_grant", 1.0),
+    )
+    found = scrape(Snapshot(connections=lost))["connections_lost"]
+    assert found == {("acme", "unauthorised"): 2, ("*", "invalid_grant"): 1}
 
 
 def test_one_organisation_under_two_apps_is_joined_as_the_meaning_asks() -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot, StoreView, TenantView
+from proxy.core.model import (
+    AppView,
+    ConnectionView,
+    HoldKey,
+    HoldView,
+    Scope,
+    Snapshot,
+    StoreView,
+    TenantView,
+)
 from proxy.last_failures import FailureView
 from proxy.page import CONTENT_SECURITY_POLICY, FAILING_SECONDS, LONG_WAIT_SECONDS, PAGE, ROWS_MAX, as_shown
 from tests.operators import tenant_view
@@ -93,6 +102,24 @@ def test_a_hold_is_in_the_row_of_its_organisation_and_what_has_no_row_is_on_its_
     assert [hold["reason"] for hold in shown["holds"]] == ["appminute", "maintenance", "minute"]
     assert [failure["tenant"] for failure in shown["failures"]] == ["gone"]
     assert shown["totals"]["holds"] == 4
+
+
+def test_an_organisation_without_a_connection_comes_before_all_others_and_an_app_is_on_its_own() -> None:
+    lost = (
+        ConnectionView("app", "t", "unauthorised", 5.0),
+        ConnectionView("app", "", "invalid_grant", 5.0),
+    )
+    views = (tenant_view(), tenant_view("t"))
+    shown = as_shown(status(Snapshot(tenants=views, holds=(OFFLINE,), connections=lost)))
+    assert [(row["state"], row["view"].tenant) for row in shown["rows"]] == [
+        ("unauthorised", "t"),
+        ("held", "acme"),
+    ]
+    assert [row["connection"] and row["connection"]["reason"] for row in shown["rows"]] == [
+        "unauthorised",
+        None,
+    ]
+    assert [(each["app"], each["state"]) for each in shown["connections"]] == [("app", "connection lost")]
 
 
 def test_of_very_many_organisations_those_in_trouble_are_shown() -> None:

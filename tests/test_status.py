@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.model import AppView, HoldKey, HoldView, Scope, Snapshot
+from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
 from proxy.status import Status, as_json, encoded, iso
 from tests.operators import tenant_view
@@ -49,6 +49,10 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
                         tenants=(tenant_view(queued=2, blocked_by="offline", next_seconds=90.0),),
                         apps=(AppView("app", 10_000, 9_990),),
                         holds=(OFFLINE,),
+                        connections=(
+                            ConnectionView("app", "acme", "wrong_tenant", 60.0),
+                            ConnectionView("app", "", "invalid_grant", 1.0),
+                        ),
                         waiting=2,
                         draining=True,
                     ),
@@ -66,6 +70,24 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
         "draining": True,
         "waiting": 2,
         "store": {"kind": "memory", "up": True, "trouble": "", "replicas": 1},
+        "connections_lost": [
+            {
+                "app": "app",
+                "tenant": "acme",
+                "state": "unauthorised",
+                "reason": "wrong_tenant",
+                "since": "2026-11-21T11:59:05.750Z",
+                "seconds": 60.0,
+            },
+            {
+                "app": "app",
+                "tenant": "",
+                "state": "connection lost",
+                "reason": "invalid_grant",
+                "since": "2026-11-21T12:00:04.750Z",
+                "seconds": 1.0,
+            },
+        ],
         "holds": [
             {
                 "scope": "tenant",

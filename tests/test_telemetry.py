@@ -30,6 +30,8 @@ CONTRACT = {
     "hold_seconds": ("gauge", {"tenant", "reason"}),
     "holds_total": ("counter", {"reason"}),
     "foreign_calls_total": ("counter", {"tenant"}),
+    "token_answers_total": ("counter", {"source"}),
+    "connections_lost": ("gauge", {"tenant", "reason"}),
     "response_bytes_total": ("counter", {"tenant", "api"}),
     "build_info": ("gauge", {"version", "python"}),
     "log_dropped_total": ("counter", set()),

@@ -103,6 +103,23 @@ def failed(
     return _problem(name, status or STATUSES[name], detail, asked, kind, (), retry_after)
 
 
+def expired(asked: Asked) -> Answer:
+    """Xero's own 401 of a token that has expired, to one of which Xero has just said so."""
+    members: dict[str, object] = {
+        "Type": None,
+        "Title": "Unauthorized",
+        "Status": 401,
+        "Detail": "TokenExpired: token expired",
+        "Instance": _instance(asked),
+        "Extensions": {},
+    }
+    headers = (
+        (b"Content-Type", b"application/json; charset=utf-8"),
+        (b"WWW-Authenticate", b"Bearer error=invalid_token"),
+    )
+    return Answer("refused_expired", 401, headers, json.dumps(members).encode(), "http_request_denied")
+
+
 def refused(name: str, limit: str, seconds: float, when: str, asked: Asked) -> Answer:
     """A request that cannot run in time. `limit` is what stands in the way (empty: nothing that is known),
     `seconds` the time until it could run, `when` the same as a date for people; `name` is empty or says why
@@ -148,13 +165,12 @@ def _problem(
     retry_after: float | None,
 ) -> Answer:
     title = HTTPStatus(status).phrase
-    instance = f"urn:xero-proxy:request:{asked.id}"
     members = {
         "type": f"urn:xero-proxy:class:{name}",
         "title": title,
         "status": status,
         "detail": detail,
-        "instance": instance,
+        "instance": _instance(asked),
         "Type": name,
         "ErrorNumber": 0,
         "Title": title,
@@ -169,6 +185,10 @@ def _problem(
         headers = (*headers, *_retry_after(max(1, ceil(retry_after)), asked))
     body = json.dumps(members).replace("=", "\\u003d").encode()
     return Answer(name, status, headers, body, error)
+
+
+def _instance(asked: Asked) -> str:
+    return f"urn:xero-proxy:request:{asked.id}"
 
 
 def _accepts_problems(accept: bytes) -> bool:

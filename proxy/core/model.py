@@ -67,6 +67,15 @@ class Route(NamedTuple):
     template: str
 
 
+class Access(StrEnum):
+    """What an answer says about the right to call."""
+
+    EXPIRED = "expired"
+    """The access token's time is over: a new one is to be fetched."""
+    DISCONNECTED = "disconnected"
+    """The connection is gone, or never was: somebody must connect again."""
+
+
 @dataclass(frozen=True, slots=True)
 class HoldRule:
     """What a class of response holds. `seconds` is a number, or `retry_after`, `offline`
@@ -92,6 +101,7 @@ class ResponseClass:
     """True where the answer shows that the organisation and the API work: it ends a probe well."""
     breaks: bool = False
     """True where the answer counts towards the API's breaker."""
+    access: Access | None = None
 
 
 class Remaining(NamedTuple):
@@ -140,6 +150,18 @@ class HoldView:
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionView:
+    """A connection that Xero refuses, as operators see it. `tenant` is empty where it is an app's;
+    `reason` is the class of the answer that said so, `seconds` the time since.
+    """
+
+    app: str
+    tenant: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class TenantView:
     """One organisation of one app as operators see it; `*_remaining` is what may still be sent now."""
 
@@ -180,11 +202,12 @@ class StoreView:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the scheduler knows, at one moment."""
+    """Everything the scheduler knows, at one moment, and the connections that Xero refuses."""
 
     store: StoreView = StoreView("memory")
     tenants: tuple[TenantView, ...] = ()
     apps: tuple[AppView, ...] = ()
     holds: tuple[HoldView, ...] = ()
+    connections: tuple[ConnectionView, ...] = ()
     waiting: int = 0
     draining: bool = False

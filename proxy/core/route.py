@@ -122,10 +122,14 @@ def app_id(authorization: bytes | None) -> str:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + b"=="))
     except (ValueError, RecursionError):  # no base64, no UTF-8, no JSON, or nested without end
         return DEFAULT_APP
-    name = claims.get("client_id") if isinstance(claims, dict) else None
-    if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
+    return app_name(claims.get("client_id") if isinstance(claims, dict) else None)
+
+
+def app_name(client: object) -> str:
+    """A client id as the name of an app; `default` where it is not fit to be one."""
+    if not isinstance(client, str) or not 0 < len(client) <= _NAME_CHARACTERS:
         return DEFAULT_APP
-    return name if name.isascii() and name.isprintable() and " " not in name else DEFAULT_APP
+    return client if client.isascii() and client.isprintable() and " " not in client else DEFAULT_APP
 
 
 class AppIds:

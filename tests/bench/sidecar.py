@@ -12,8 +12,10 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
+from config.responses import load_responses
 from config.settings import read_settings
 from config.values import TenantLabel
+from proxy.access import AccessMemory
 from proxy.app import _pipeline, _scheduler, _store
 from proxy.call import Call
 from proxy.core.fields import Fields
@@ -21,6 +23,7 @@ from proxy.core.idempotency import Keys
 from proxy.core.strict import Accepted, RequestHead
 from proxy.log import Log
 from proxy.pipeline import Pipeline
+from proxy.refreshes import Refreshes
 from proxy.response import Response
 from proxy.simulator.answers import SimRequest
 from proxy.stores.telemetry import StoreTelemetry
@@ -72,7 +75,9 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:
-        yield _pipeline(settings, organisation.clock, random, keys, telemetry, scheduler, upstream)
+        access = AccessMemory(telemetry, organisation.clock)
+        refreshes = Refreshes(access, telemetry, load_responses(), organisation.clock)
+        yield _pipeline(settings, organisation.clock, random, keys, telemetry, scheduler, upstream, refreshes)
     finally:
         scheduler.close()
         log.close(1.0)

@@ -37,6 +37,7 @@ DEFAULTS = {
     "CONNECT_TIMEOUT_SECONDS": "10",
     "UPSTREAM_TIMEOUT_SECONDS": "330",
     "IDEMPOTENCY": "true",
+    "TOKEN_SINGLE_FLIGHT": "true",
     "DRAIN_SECONDS": "30",
     "STATE_FILE": "",
     "REDIS_URL": "",

@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.responses import load_responses
-from proxy.core.answers import ERRORS, STATUSES, TEXTS, Answer, Asked, failed, refused
-from proxy.core.model import Limit
+from proxy.core.answers import ERRORS, STATUSES, TEXTS, Answer, Asked, expired, failed, refused
+from proxy.core.classify import classify
+from proxy.core.fields import Fields
+from proxy.core.model import Access, Limit
 
 ASKED = Asked("0123456789abcdef")
 WHEN = "2026-11-21T12:00:00Z"
@@ -115,6 +117,18 @@ def test_other_refusals_say_why(name: str, reason: str, expected: str, words: st
     assert answer.error == ERRORS.get(expected, "http_request_denied")
     assert words in members(answer)["detail"]
     assert header(answer, b"retry-after") == b"3"
+
+
+def test_an_expired_token_is_told_so_as_xero_tells_it() -> None:
+    answer = expired(ASKED)
+    assert (answer.name, answer.status) == ("refused_expired", 401)
+    assert header(answer, b"www-authenticate") == b"Bearer error=invalid_token"
+    assert header(answer, b"retry-after") is None
+    body = members(answer)
+    assert list(body) == ["Type", "Title", "Status", "Detail", "Instance", "Extensions"]
+    assert body["Detail"].startswith("TokenExpired: ")
+    xeros = classify(load_responses(), 401, Fields(answer.headers), answer.body, "accounting")
+    assert xeros.access is Access.EXPIRED
 
 
 # ---- Plain errors

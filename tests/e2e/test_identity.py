@@ -10,13 +10,15 @@ from tests.e2e.harness import request, sidecar, xero
 from tests.sockets import Close, origin
 
 pytestmark = pytest.mark.looptime
-FORM = b"grant_type=refresh_token&refresh_token=old"
 
 
-def refresh() -> bytes:
-    basic = b"Authorization: Basic YTpi"
+def refresh(which: int = 0) -> bytes:
+    """A refresh of one of many tokens."""
     return request(
-        b"POST /connect/token", basic, b"Content-Type: application/x-www-form-urlencoded", body=FORM
+        b"POST /connect/token",
+        b"Authorization: Basic YTpi",
+        b"Content-Type: application/x-www-form-urlencoded",
+        body=b"grant_type=refresh_token&refresh_token=old%d" % which,
     )
 
 
@@ -32,8 +34,8 @@ async def test_tokens_go_to_the_identity_host_without_limit_or_key() -> None:
             max_wait_seconds=1,
         ) as proxy,
     ):
-        for _ in range(5):
-            reply = await proxy.ask(refresh())
+        for which in range(5):
+            reply = await proxy.ask(refresh(which))
             assert (reply.status, reply.class_) == (200, "success")
         known = await proxy.ask(request(b"GET /.well-known/openid-configuration"))
         assert known.status == 200
@@ -65,7 +67,7 @@ async def test_a_slow_identity_host_stops_nobody() -> None:
         xero() as api,
         sidecar(api.url, identity_upstream=slow.url) as proxy,
     ):
-        waiting = [proxy.start(refresh()) for _ in range(8)]
+        waiting = [proxy.start(refresh(which)) for which in range(8)]
         await proxy.passes(1.0)
         assert (await proxy.ask(request())).status == 200
         assert slow.ledger.arrived == 8

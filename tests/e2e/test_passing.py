@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
+from proxy.access import EXPIRED_SECONDS
 from tests.e2e.harness import MARKS, TOKEN, both, request, sidecar
 from tests.sockets import origin
 
@@ -143,6 +146,7 @@ async def test_a_body_is_asked_for_with_100_and_one_that_is_too_large_is_refused
     assert b"expect" not in seen.requests[0].lower()
 
 
+@pytest.mark.looptime
 async def test_a_401_is_passed_on_and_never_held() -> None:
     async with both() as (proxy, simulator):
         assert (await proxy.ask(request())).status == 200
@@ -150,6 +154,8 @@ async def test_a_401_is_passed_on_and_never_held() -> None:
         for _ in range(8):
             reply = await proxy.ask(request())
             assert (reply.status, reply.class_, reply.attempts) == (401, "token_expired", 1)
+            assert (await proxy.ask(request())).class_ == "refused_expired"
+            await proxy.passes(EXPIRED_SECONDS)
         other = request(b"GET /api.xro/2.0/Contacts", b"Authorization: Bearer fresh")
         assert (await proxy.ask(other)).status == 200
         assert (await proxy.status())["holds"] == []

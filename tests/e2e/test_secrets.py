@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from base64 import b64encode
 
 import pytest
 
@@ -19,6 +20,12 @@ FIELDS = (
 )
 BODY = b'{"Name":"c4n4ry-body"}'
 TARGET = b"/api.xro/2.0/Contacts/c4n4ry-id?where=c4n4ry-query"
+REFRESH = request(
+    b"POST /connect/token",
+    b"Authorization: Basic " + b64encode(b"app:c4n4ry-secret"),
+    b"Content-Type: application/x-www-form-urlencoded",
+    body=b"grant_type=refresh_token&refresh_token=c4n4ry-refresh&scope=c4n4ry-scope",
+)
 
 REQUESTS = (
     request(b"GET " + TARGET, *FIELDS),
@@ -42,12 +49,17 @@ REQUESTS = (
     request(b"GET " + TARGET, b"Authorization : Bearer c4n4ry"),
     request(b"GET " + TARGET, b"Authorization: Bearer c4n4ry", b"Authorization: Bearer c4n4ry2"),
     request(b"POST /connect/token", *FIELDS, body=b"refresh_token=c4n4ry"),
+    REFRESH,
+    REFRESH,
     request(b"GET /connections?c4n4ry", *FIELDS),
     b"c4n4ry\r\n\r\n",
     b"\x16\x03\x01c4n4ry\r\n\r\n",
 )
 XEROS = (
     b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    b'HTTP/1.1 200 OK\r\nContent-Length: 25\r\n\r\n{"access_token":"c4n4ry"}',
+    b'HTTP/1.1 400 Oh\r\nContent-Length: 36\r\n\r\n{"error":"invalid_grant","c4n4ry":1}',
+    b'HTTP/1.1 401 Oh\r\nContent-Length: 32\r\n\r\n{"Detail":"TokenExpired c4n4ry"}',
     b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 502 Oh\r\nContent-Length: 0\r\n\r\n",
     b"HTTP/1.1 401 Oh\r\nContent-Length: 0\r\n\r\n",

@@ -1,0 +1,274 @@
+"""The token endpoint: one call for all who refresh the same token at once.
+
+A refresh token is spent by its use, so two processes that refresh at once, or a reply that is lost, are how
+connections are lost. Requests for the same refresh therefore share one call and its answer. The call is
+finished even if everybody who wanted it has left, and its answer is kept for a while, in memory alone, for
+whoever asks again because the reply never arrived. An outcome that nobody knows is told to those who shared
+the call and never kept: the next one to ask may try, as Xero honours the old token for half an hour.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol
+
+from proxy.access import AccessMemory
+from proxy.body import BodyStore
+from proxy.clock import Clock
+from proxy.core.answers import Answer
+from proxy.core.classify import ResponseTable, classify
+from proxy.core.fields import Fields
+from proxy.core.marks import without
+from proxy.core.model import Access, Failure, ResponseClass
+from proxy.core.refusal import Refusal, Why
+from proxy.core.remembered import Remembered
+from proxy.core.token_answer import TokenAnswer, pack, unpack
+from proxy.core.token_request import FORM_BYTES, TokenRequest, refresh_key, token_request
+from proxy.job import Job
+from proxy.replies import refuse
+from proxy.response import Response
+from proxy.telemetry import Telemetry
+
+KEPT_SECONDS = 120.0
+REFUSED_SECONDS = 10.0
+"""A refused refresh token stays refused, but a crowd asks about it again."""
+KEPT_MAX = 1000
+KEPT_BYTES = 16 * 1024
+"""No answer with tokens is nearly as large."""
+REFRESH = "refresh"
+"""What a request is said to have waited for that shared a call."""
+
+
+class Source(StrEnum):
+    """Where the answer to a request for tokens came from."""
+
+    UPSTREAM = "upstream"
+    SHARED = "shared"
+    """From a call that another request of this process made."""
+    KEPT = "kept"
+    REPLICA = "replica"
+
+
+class Ended(NamedTuple):
+    """How the attempts of a request ended; `retry_after` is the response's, in seconds."""
+
+    outcome: Response | Failure
+    row: ResponseClass
+    retry_after: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is known."""
+        return isinstance(self.outcome, Failure) or self.outcome.complete
+
+
+Reached = Ended | Answer | None
+"""The end, or the answer of a request that was refused before it; None where its caller has gone."""
+Send = Callable[[Job], Awaitable[Reached]]
+
+
+class Claims(Protocol):
+    """Replicas that agree who makes the call. `secret` identifies the refresh, answers are opaque."""
+
+    async def claim(self, secret: bytes) -> bytes | None:
+        """Wait for another's answer; None where the call is to be made here, and then to be concluded."""
+
+    def conclude(self, secret: bytes, answer: bytes | None, seconds: float) -> None:
+        """Give the answer to the others for `seconds`, or let them try where there is none."""
+
+    async def close(self) -> None:
+        """Tell the others what is not told yet, and leave."""
+
+
+class _Flight:
+    """A call under way. `ended` is None at its end where there is nothing to share; `waiting` counts those
+    who share it besides the one that makes it.
+    """
+
+    def __init__(self) -> None:
+        self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
+        self.waiting = 0
+
+
+class Refreshes:
+    """Sends requests to the identity host, those for the same refresh together."""
+
+    def __init__(
+        self,
+        access: AccessMemory,
+        telemetry: Telemetry,
+        table: ResponseTable,
+        clock: Clock,
+        claims: Claims | None = None,
+        *,
+        single_flight: bool = True,
+    ) -> None:
+        self.access = access
+        self._telemetry = telemetry
+        self._table = table
+        self._clock = clock
+        self._claims = claims
+        self._single_flight = single_flight
+        self.bodies = BodyStore(FORM_BYTES, FORM_BYTES, memory_total=sys.maxsize)
+        """Where bodies for the identity host are kept: never on disk."""
+        self._flights: dict[bytes, _Flight] = {}
+        self._kept: Remembered[tuple[TokenAnswer, float]] = Remembered(KEPT_MAX)
+
+    async def reach(self, job: Job, send: Send) -> Reached:
+        """How `job` ended, by a call of its own (`send`) or another's."""
+        body = bytes(job.body.in_memory or b"") if job.body else b""
+        asked = token_request(job.call.method, job.call.target, job.call.fields, body)
+        if asked is None:
+            return await send(job)
+        job.record.app = asked.client
+        if asked.secret is None or not self._single_flight:
+            return await self._call(job, asked, send)
+        return await self._share(job, asked, asked.secret, send)
+
+    async def close(self) -> None:
+        """Tell the other replicas what they are not told yet."""
+        if self._claims is not None:
+            await self._claims.close()
+
+    async def _share(self, job: Job, asked: TokenRequest, secret: bytes, send: Send) -> Reached:
+        key = refresh_key(secret)
+        while not job.gone():
+            now = self._clock.now()
+            if (kept := self._kept.get(key, now)) is not None:
+                answer, since = kept
+                return self._told(job, Source.KEPT, self._replayed(answer, now - since))
+            flight = self._flights.get(key)
+            if flight is None:
+                return await self._lead(job, asked, secret, send)
+            if not await self._join(job, flight):
+                break
+            if (ended := flight.ended.result()) is not None:
+                return self._told(job, Source.SHARED, ended)
+        return self._late(job)
+
+    async def _join(self, job: Job, flight: _Flight) -> bool:
+        """Wait for the end of another's call; False where the caller leaves or its time is over before."""
+        flight.waiting += 1
+        try:
+            return await self._until(job, asyncio.shield(flight.ended))
+        finally:
+            flight.waiting -= 1
+
+    async def _lead(self, job: Job, asked: TokenRequest, secret: bytes, send: Send) -> Reached:
+        """Get the answer for all who want it, and let go of them whatever becomes of it."""
+        key = refresh_key(secret)
+        flight = self._flights[key] = _Flight()
+        job.shared_by = lambda: flight.waiting
+        reached: Reached = None
+        try:
+            if self._claims is None:
+                reached = await self._call_and_keep(job, asked, key, send)
+            else:
+                reached = await self._claim(job, asked, secret, send, self._claims)
+        finally:
+            del self._flights[key]
+            job.shared_by = None
+            flight.ended.set_result(reached if isinstance(reached, Ended) and reached.whole else None)
+        return reached
+
+    async def _claim(
+        self, job: Job, asked: TokenRequest, secret: bytes, send: Send, claims: Claims
+    ) -> Reached:
+        """Get the answer from another replica, or make the call for all of them."""
+        claim = asyncio.ensure_future(claims.claim(secret))
+        answer, seconds = None, 0.0
+        try:
+            if not await self._until(job, claim):
+                return self._late(job)
+            packed = claim.result()
+            told = None if packed is None else unpack(packed)
+            if told is not None:
+                return self._told(job, Source.REPLICA, self._replayed(told, self._clock.wall() - told.at))
+            reached = await self._call_and_keep(job, asked, refresh_key(secret), send)
+            response, seconds = _lasting(reached)
+            if response is not None:
+                answer = pack(self._answer(response))
+            return reached
+        finally:
+            claims.conclude(secret, answer, seconds)
+
+    async def _call_and_keep(self, job: Job, asked: TokenRequest, key: bytes, send: Send) -> Reached:
+        job.accept_no_coding()
+        reached = await self._call(job, asked, send)
+        response, seconds = _lasting(reached)
+        if response is not None:
+            now = self._clock.now()
+            until = now + seconds
+            self._kept.keep(key, (self._answer(response), now), until)
+            self._clock.call_at(until, lambda: self._kept.forget(until))
+        return reached
+
+    async def _call(self, job: Job, asked: TokenRequest, send: Send) -> Reached:
+        sent_at = self._clock.now()
+        reached = await send(job)
+        if isinstance(reached, Ended):
+            self._telemetry.token_answer(Source.UPSTREAM)
+            if isinstance(reached.outcome, Response):
+                self.access.learn_of_client(asked, reached.row, reached.outcome.status, sent_at)
+        return reached
+
+    async def _until(self, job: Job, done: asyncio.Future[Any]) -> bool:
+        """Wait for `done`; cancel it and say False where the caller leaves or its time is over before."""
+
+        def stop() -> None:
+            done.cancel()
+
+        job.when_gone(stop)
+        timer = self._clock.call_at(job.deadline, stop)
+        began = self._clock.now()
+        try:
+            await asyncio.wait((done,))
+        finally:
+            timer.cancel()
+            stop()
+        job.ticket.waited[REFRESH] = job.ticket.waited.get(REFRESH, 0.0) + self._clock.now() - began
+        job.count_waits()
+        return not done.cancelled()
+
+    def _late(self, job: Job) -> Answer | None:
+        """The answer to a request that cannot wait any longer; None where its caller has left."""
+        if job.gone():
+            job.left_at("queue")
+            return None
+        now = self._clock.now()
+        return refuse(job, Refusal(Why.DEADLINE, "", now), now, self._clock.wall())
+
+    def _told(self, job: Job, source: Source, ended: Ended) -> Ended:
+        """What another request's call brought, as the end of this one."""
+        self._telemetry.token_answer(source)
+        job.history.record(ended.row)
+        job.retry_after = ended.retry_after
+        return ended
+
+    def _answer(self, response: Response) -> TokenAnswer:
+        wall = self._clock.wall()
+        return TokenAnswer(response.status, response.reason, response.fields.raw, response.first, wall)
+
+    def _replayed(self, answer: TokenAnswer, seconds: float) -> Ended:
+        """An answer that was kept for so long, with its age (RFC 9111, section 5.1)."""
+        age = (b"Age", b"%d" % max(0.0, seconds))
+        fields = Fields((*without(answer.headers, b"age"), age))
+        body = answer.body
+        now = self._clock.now()
+        response = Response(answer.status, answer.reason, fields, first=body, length=len(body), head_at=now)
+        return Ended(response, classify(self._table, answer.status, fields, body, "token"))
+
+
+def _lasting(reached: Reached) -> tuple[Response | None, float]:
+    """The response and how long it stays right; None where it might not be the same a moment later."""
+    if not isinstance(reached, Ended) or isinstance(reached.outcome, Failure):
+        return None, 0.0
+    response = reached.outcome
+    if not response.complete or len(response.first) > KEPT_BYTES:
+        return None, 0.0
+    if reached.row.access is Access.DISCONNECTED:
+        return response, REFUSED_SECONDS
+    return (response, KEPT_SECONDS) if 200 <= response.status < 300 else (None, 0.0)

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.token_answer import TokenAnswer, pack, unpack
+
+headers = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=5).map(tuple)
+answers = st.builds(
+    TokenAnswer, st.integers(100, 599), st.binary(max_size=20), headers, st.binary(), st.floats(0, 4e9)
+)
+
+
+@given(answers)
+def test_an_answer_is_byte_for_byte_what_it_was(answer: TokenAnswer) -> None:
+    assert unpack(pack(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"\xff", b"null", b"[1]", b'["x","","","",1]', b'[200,1,[],"",1]', b'[200,"",[["a"]],"",1]'],
+)
+def test_what_is_no_answer_is_none(packed: bytes) -> None:
+    assert unpack(packed) is None

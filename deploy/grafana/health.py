@@ -45,6 +45,17 @@ def is_it_well() -> Sequence[Panel]:
             (None, "orange"),
             nothing="nothing is held",
         ),
+        bars(
+            "Connections lost",
+            "Organisations and apps (*) that Xero refuses until somebody connects them again.",
+            "short",
+            Query(
+                'max by (tenant, reason) (xero_proxy_connections_lost{tenant=~"$tenant|[*]"})',
+                "{{tenant}}: {{reason}}",
+            ),
+            (None, "orange"),
+            nothing="nothing is lost",
+        ),
         lines(
             "429s from Xero",
             "Attempts that met a limit. They hold their scope and are tried again; while nobody else uses "

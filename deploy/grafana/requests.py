@@ -80,6 +80,13 @@ def what_failed() -> Sequence[Panel]:
             width=HALF,
         ),
         lines(
+            "Answers with tokens",
+            "Refreshes and grants: by a call of their own (upstream), by another's (shared), or as kept.",
+            "reqps",
+            Query(rate("xero_proxy_token_answers_total", by="source"), "{{source}}"),
+            width=6,
+        ),
+        lines(
             "Retries",
             "Attempts that were made again, by what they repeat.",
             "reqps",

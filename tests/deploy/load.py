@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from tests.e2e.harness import request
 from tests.e2e.test_process import environ
@@ -41,6 +42,16 @@ class Demo:
         headers = {"Authorization": "Bearer demo", "Accept": "application/json", "Xero-Tenant-Id": tenant}
         text = None if body is None else json.dumps(body)
         connection.request(method, path, text, headers | fields)
+        with contextlib.closing(connection), connection.getresponse() as response:
+            response.read()
+            return response.headers["X-Xero-Proxy-Class"]
+
+    def token(self, refresh: str) -> str:
+        """Refresh a token; the class of the answer."""
+        form = f"grant_type=refresh_token&client_id=demo&refresh_token={quote(refresh)}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/connect/token", form, headers)
         with contextlib.closing(connection), connection.getresponse() as response:
             response.read()
             return response.headers["X-Xero-Proxy-Class"]
@@ -84,6 +95,9 @@ class Demo:
         assert self.ask("POST", "/api.xro/2.0/Contacts", "broken", {"Name": "A"}) == "internal_error"
         self.fail(fail_next={"kind": "insufficient_scope", "tenant": HOSTILE})
         assert self.ask("GET", "/api.xro/2.0/Contacts", HOSTILE) == "scope_missing"
+        self.fail(fail_next={"kind": "disconnected", "tenant": "gone"})
+        assert self.ask("GET", "/api.xro/2.0/Contacts", "gone") == "wrong_tenant"
+        assert self.token(f"shared {number}") == "success"
         self.fail(fail_next={"kind": "lost_reply", "times": 2, "tenant": "lost"})
         assert self.ask("PUT", "/api.xro/2.0/Contacts", "lost", {"Name": "B"}) == "outcome_unknown"
         self.fail(foreign={"tenant": shared, "calls": 60})

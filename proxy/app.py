@@ -37,6 +37,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores import Store
+from proxy.stores.choice import claims
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
 from proxy.stores.telemetry import StoreTelemetry
@@ -79,7 +80,6 @@ class Sidecar:
         keys = Keys()
         self._store = _store(settings, clock, random, keys, StoreTelemetry(registry, log))
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
-        self._access = AccessMemory(self.telemetry, clock)
         registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
             settings.upstream,
@@ -90,10 +90,11 @@ class Sidecar:
             spool_dir=settings.spool_dir or None,
         )
         self._refreshes = Refreshes(
-            self._access,
+            AccessMemory(self.telemetry, clock),
             self.telemetry,
             load_responses(),
             clock,
+            claims(settings, clock, random),
             single_flight=settings.token_single_flight,
         )
         self._pipeline = _pipeline(
@@ -165,7 +166,7 @@ class Sidecar:
         return False
 
     def _snapshot(self) -> Snapshot:
-        return replace(self.scheduler.snapshot(), connections=self._access.view(self._clock.now()))
+        return replace(self.scheduler.snapshot(), connections=self._refreshes.access.view(self._clock.now()))
 
     def _refuse(self, kind: str, detail: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""

@@ -16,7 +16,9 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
 | | `stores.sqlite` remembers it: `stores.state_file` and `stores.state_rows` by a `worker` (a thread) |
 | send | `attempt`; `upstream` (pool), `exchange` (a connection), `response` (a result) |
+| | `refreshes`: one call for all who refresh a token, over `core.token_request` |
 | classify | `core.classify` over `config/responses.toml` |
+| | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
 | decide | `core.retry`, `core.idempotency` |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
 | record | `telemetry` with `last_failures`, `store_telemetry`, `gauges`, `log` over `line_writer` |

@@ -186,7 +186,10 @@ class Refreshes:
             packed = claim.result()
             told = None if packed is None else unpack(packed)
             if told is not None:
-                return self._told(job, Source.REPLICA, self._replayed(told, self._clock.wall() - told.at))
+                age = max(0.0, self._clock.wall() - told.at)
+                ended = self._replayed(told, age)
+                self.access.learn_of_client(asked, ended.row, told.status, self._clock.now() - age)
+                return self._told(job, Source.REPLICA, ended)
             reached = await self._call_and_keep(job, asked, refresh_key(secret), send)
             response, seconds = _lasting(reached)
             if response is not None:
@@ -254,7 +257,7 @@ class Refreshes:
 
     def _replayed(self, answer: TokenAnswer, seconds: float) -> Ended:
         """An answer that was kept for so long, with its age (RFC 9111, section 5.1)."""
-        age = (b"Age", b"%d" % max(0.0, seconds))
+        age = (b"Age", b"%d" % seconds)
         fields = Fields((*without(answer.headers, b"age"), age))
         body = answer.body
         now = self._clock.now()

@@ -12,7 +12,7 @@ from proxy.core.token_answer import TokenAnswer, pack, unpack
 from tests.fakes import run_virtual
 from tests.inprocess import Setup
 from tests.stage import RESET, Stage
-from tests.test_refreshes import INVALID_GRANT, TOKENS, ask, refresh, start
+from tests.test_refreshes import INVALID_GRANT, TOKENS, ask, lost, refresh, start
 
 BODY = b'{"access_token":"theirs"}'
 
@@ -59,6 +59,23 @@ def test_what_another_replica_was_answered_is_the_answer_for_all_who_wait_here()
         assert stage.proxy.count("token_answers", source="replica") == 1
         assert len(stage.proxy.refreshes._kept) == 0, "the server keeps it, for no longer than it should"
         stage.proxy.is_idle()
+
+    run_virtual(run())
+
+
+def test_what_another_replica_was_answered_tells_of_the_connection_here_too() -> None:
+    async def run() -> None:
+        others = Others(1.0, pack(TokenAnswer(400, b"", (), b'{"error":"invalid_grant"}', Clock().wall())))
+        stage = Stage(TOKENS, setup=Setup(claims=others))
+        assert (await ask(stage)).answer.class_ == b"invalid_grant"
+        assert lost(stage) == [("app", "", "invalid_grant")]
+        others.answer = theirs(100.0)
+        await ask(stage, "another")
+        assert len(lost(stage)) == 1, "it was answered before the loss"
+        await stage.passes(100.0)
+        others.answer = theirs()
+        await ask(stage, "another")
+        assert lost(stage) == []
 
     run_virtual(run())
 

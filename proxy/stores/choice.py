@@ -1,4 +1,4 @@
-"""Which part shares the refreshes of tokens, as the settings ask; a client is loaded only where one is used."""
+"""What shares the refreshes of tokens, as the settings ask; a client is loaded only where one is used."""
 
 from __future__ import annotations
 

@@ -158,6 +158,7 @@ def _about(org: Organisation) -> Record:
         "CountryCode": "NZ",
         "IsDemoCompany": True,
         "OrganisationStatus": "ACTIVE",
+        "ShortCode": "!" + uuid5(NAMESPACE_DNS, org.name).hex[:6],
     }
 
 

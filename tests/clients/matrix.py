@@ -1,0 +1,56 @@
+"""Which client is driven through which scenario, and the cells that cannot be, with the reason.
+
+The tests take their parameters from here, so a cell without a reason is one that passes.
+"""
+
+from __future__ import annotations
+
+CLIENTS = {
+    "xero-python": "xero-python 15.2",
+    "pyxero": "pyxero 0.9",
+    "xero-node": "xero-node 20",
+    "xero-mcp-server": "xero-mcp-server 0.0.17",
+    "requests": "requests",
+    "httpx": "httpx",
+    "curl": "curl",
+}
+
+SCENARIOS = {
+    "pages": "reads page by page",
+    "saves": "creates and updates",
+    "attachment": "5 MB up and down again",
+    "where": "filters with `where`",
+    "connections": "lists its connections",
+    "refresh": "refreshes its token",
+    "limits": "calls as fast as it can: all are answered, no 429 at Xero",
+    "day": "learns that the day's calls are spent, at once",
+    "offline": "outlasts an offline organisation",
+    "offline_for_long": "learns that the organisation is offline",
+    "maintenance": "outlasts maintenance",
+    "lost": "outlasts lost replies: each write executed once",
+    "unknown": "learns that a write's outcome is unknown: executed once",
+    "expired": "learns that its token expired, and goes on with a new one",
+    "large": "learns that a body is too large",
+    "answers": "understands every answer of the proxy's own",
+}
+
+_NO_TOOL = "no tool for it"
+CANNOT = {
+    ("xero-mcp-server", "attachment"): _NO_TOOL,
+    ("xero-mcp-server", "where"): _NO_TOOL,
+    ("xero-mcp-server", "large"): _NO_TOOL,
+    ("xero-mcp-server", "expired"): "takes a new token for every call",
+}
+
+
+def clients(scenario: str) -> list[str]:
+    """The clients that a scenario is run with."""
+    return [client for client in CLIENTS if (client, scenario) not in CANNOT]
+
+
+def rows() -> list[list[str]]:
+    """The table for people: scenarios down, clients across."""
+    return [
+        [what, *(CANNOT.get((client, scenario), "passed") for client in CLIENTS)]
+        for scenario, what in SCENARIOS.items()
+    ]

@@ -1,0 +1,46 @@
+"""Every answer of the proxy's own, as each client's error handling takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from proxy.core.answers import Asked, failed, refused
+from proxy.core.model import Limit
+from tests.clients.driver import driver
+from tests.clients.matrix import clients
+from tests.clients.replies import every_answer, replies
+from tests.clients.stage import assert_refused
+
+
+@pytest.mark.parametrize("client", clients("answers"))
+async def test_every_answer_is_an_error_that_the_client_knows(client: str, tmp_path: Path) -> None:
+    answers = list(every_answer())
+    assert len(answers) > 25
+    async with replies() as server, driver(client, server.url, tmp_path) as process:
+        for server.answer in answers:
+            for step in (("page", 1), ("bill", "July")):
+                server.calls = 0
+                assert_refused(client, await process.step(*step), server.answer.status)
+                assert server.calls == 1, (server.answer.name, step)
+
+
+@pytest.mark.parametrize("client", clients("answers"))
+async def test_nobody_sleeps_on_an_answer_for_longer_than_it_says(client: str, tmp_path: Path) -> None:
+    async with replies() as server, driver(client, server.url, tmp_path) as process:
+        server.answer = refused("", Limit.MINUTE, 1.0, "then", Asked("0123456789abcdef"))
+        told = await process.step("page", 1)
+        assert_refused(client, told, 429)
+        assert told.seconds < 6
+        assert server.calls == (4 if client == "xero-python" else 1)
+
+
+async def test_a_client_that_repeats_a_write_would_be_found(tmp_path: Path) -> None:
+    """xero-python does so with an answer that says when."""
+    answer = failed("outcome_unknown", "", Asked("0123456789abcdef"))
+    async with replies() as server, driver("xero-python", server.url, tmp_path) as process:
+        server.answer = replace(answer, status=503, headers=(*answer.headers, (b"Retry-After", b"0")))
+        assert (await process.step("bill", "July")).value["error"] == "MaxRetryError"
+        assert server.calls == 4

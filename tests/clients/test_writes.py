@@ -1,0 +1,41 @@
+"""Writes whose replies get lost, with the simulator's ledger as the witness."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.simulator.faults import FaultKind
+from tests.clients.driver import TENANT
+from tests.clients.matrix import clients
+from tests.clients.stage import stage
+
+MEGABYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize("client", clients("lost"))
+async def test_a_lost_reply_is_made_up_for_and_the_write_done_once(client: str) -> None:
+    async with stage(client) as play:
+        for method, step in (("GET", ("page", 1)), ("PUT", ("bill", "July"))):
+            play.simulator.fail_next(1, FaultKind.LOST_REPLY, method=method, tenant=TENANT)
+            assert (await play.step(*step)).ok
+        assert play.executed("/api.xro/2.0/invoices") == 1
+        assert len(play.entries("/api.xro/2.0/invoices")) == 2
+
+
+@pytest.mark.parametrize("client", clients("unknown"))
+async def test_a_write_of_unknown_outcome_is_told_and_never_repeated(client: str) -> None:
+    async with stage(client, idempotency="false") as play:
+        play.simulator.fail_next(1, FaultKind.LOST_REPLY, method="PUT", tenant=TENANT)
+        told = await play.is_refused(502, "bill", "July")
+        assert told.seconds < 5
+        assert len(play.entries("/api.xro/2.0/invoices")) == play.executed("/api.xro/2.0/invoices") == 1
+
+
+@pytest.mark.parametrize("client", clients("large"))
+async def test_a_body_that_is_too_large_is_told(client: str) -> None:
+    async with stage(client, max_body_bytes=MEGABYTE) as play:
+        file = play.folder / "file.bin"
+        file.write_bytes(bytes(5 * MEGABYTE))
+        bill = (await play.does("bill", "July"))["id"]
+        await play.is_refused(413, "upload", bill, file)
+        assert len(play.entries(f"/api.xro/2.0/invoices/{bill}")) == 0

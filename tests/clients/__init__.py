@@ -6,8 +6,9 @@
     drivers/    one small program a client: a step in, an answer out, both on one line
     driver      the tests' side of that              stage       simulator, sidecar and a driver
     test_…      each scenario once, for all clients  replies     answers of the proxy's own, one after the other
-    conformance the same calls direct and through the sidecar, on servers that others wrote too
+    conformance the same calls direct and through the sidecar
+    servers     what others wrote to stand in for Xero  openapi      requests from Xero's own document
 
-A driver runs the example of its client's page and then what it is told. It never judges: it says what its
-client returned, which of its client's own errors came, or that something else was raised.
+A driver runs the example of its client's page and then what it is told. It never judges: it says what its client
+returned, which of its own errors came, or that something else was raised.
 """

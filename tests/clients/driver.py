@@ -85,7 +85,7 @@ async def driver(client: str, url: str, folder: Path) -> AsyncIterator[Driver]:
     process = await asyncio.create_subprocess_exec(
         *_command(client),
         cwd=ROOT,
-        env={**_environment(), "SETUP": str(setup), "TENANT": TENANT, "FOLDER": str(folder)},
+        env={**plain_environment(), "SETUP": str(setup), "TENANT": TENANT, "FOLDER": str(folder)},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -114,6 +114,6 @@ def _command(client: str) -> list[str]:
             return [python(client), "-m", f"tests.clients.drivers.{client.replace('-', '_')}"]
 
 
-def _environment() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """This process's, without what would lead a client to another proxy than the one in the test."""
     return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

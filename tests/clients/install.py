@@ -1,7 +1,7 @@
 """Each client and server that the suite needs, in an environment of its own under `.clients/`.
 
-`python -m tests.clients.install` makes what is missing or whose lock has changed, and says what cannot be made.
-With `CLIENTS=required` what is missing is an error.
+`python -m tests.clients.install` makes what is missing or whose lock has changed, and says what cannot be
+made. With `CLIENTS=required` what is missing is an error.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def install(name: str) -> None:
 
 def _python(path: Path, lock: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", path / "bin/python", "install", "-qq"]
+    pip = [sys.executable, "-m", "pip", "--python", str(path / "bin/python"), "install", "-qq"]
     options = ["--disable-pip-version-check", "--no-deps", "--require-hashes", "--requirement"]
-    subprocess.run([*pip, *options, lock], check=True)
+    subprocess.run([*pip, *options, str(lock)], check=True)
 
 
 def _node(path: Path, lock: Path) -> None:
@@ -87,7 +87,9 @@ def main() -> int:
     for name in (*PYTHON, *(() if lacks else NODE)):
         install(name)
     if lacks:
-        sys.stderr.write(f"{lacks}, so {', '.join(NODE)} are left out: Node {OLDEST_NODE} or newer is needed\n")
+        sys.stderr.write(
+            f"{lacks}, so {', '.join(NODE)} are left out: Node {OLDEST_NODE} or newer is needed\n"
+        )
     return int(bool(lacks) and os.environ.get("CLIENTS") == "required")
 
 

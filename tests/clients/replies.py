@@ -53,7 +53,9 @@ class Replies:
 
     def _reply(self, target: str) -> bytes:
         if target.startswith("/connect/"):
-            return _message(200, _JSON, b'{"access_token": "new", "token_type": "Bearer", "expires_in": 1800}')
+            return _message(
+                200, _JSON, b'{"access_token": "new", "token_type": "Bearer", "expires_in": 1800}'
+            )
         if target.startswith("/connections"):
             return _message(200, _JSON, json.dumps([{"tenantId": TENANT}]).encode())
         assert self.answer is not None

@@ -35,7 +35,9 @@ def serve(steps: dict[str, Step], refusal: Callable[[Exception], dict[str, Any] 
         print(json.dumps(_do(steps[name], arguments, refusal)), flush=True)  # noqa: T201 - the protocol
 
 
-def _do(step: Step, arguments: list[str], refusal: Callable[[Exception], dict[str, Any] | None]) -> dict[str, Any]:
+def _do(
+    step: Step, arguments: list[str], refusal: Callable[[Exception], dict[str, Any] | None]
+) -> dict[str, Any]:
     try:
         return {"ok": True, **step(*arguments)}
     except Exception as error:  # noqa: BLE001 - what the client raises is what is asked

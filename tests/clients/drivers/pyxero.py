@@ -9,7 +9,7 @@ from oauthlib.oauth2 import OAuth2Error
 from requests import RequestException
 from xero.exceptions import XeroException
 
-from tests.clients.drivers.protocol import TENANT, digest, serve, setup
+from tests.clients.drivers.protocol import digest, serve, setup
 
 example = setup()
 credentials, xero = example["credentials"], example["xero"]
@@ -63,4 +63,10 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     return {"text": str(error)} if isinstance(error, RequestException | OAuth2Error) else None
 
 
-serve({each.__name__: each for each in (page, where, create, update, bill, upload, download, connections, refresh)}, refusal)
+serve(
+    {
+        each.__name__: each
+        for each in (page, where, create, update, bill, upload, download, connections, refresh)
+    },
+    refusal,
+)

@@ -25,7 +25,11 @@ def where(condition: str) -> dict[str, Any]:
 
 
 def create(name: str) -> dict[str, Any]:
-    return {"id": accounting.create_contacts(TENANT, Contacts(contacts=[Contact(name=name)])).contacts[0].contact_id}
+    return {
+        "id": accounting.create_contacts(TENANT, Contacts(contacts=[Contact(name=name)]))
+        .contacts[0]
+        .contact_id
+    }
 
 
 def update(contact_id: str, name: str) -> dict[str, Any]:
@@ -62,8 +66,18 @@ def refresh() -> dict[str, Any]:
 
 def refusal(error: Exception) -> dict[str, Any] | None:
     if isinstance(error, ApiException):
-        return {"status": error.status, "text": (error.body or b"").decode(), "limit": getattr(error, "rate_limit", None)}
+        return {
+            "status": error.status,
+            "text": (error.body or b"").decode(),
+            "limit": getattr(error, "rate_limit", None),
+        }
     return {"text": str(error)} if isinstance(error, HTTPError) else None
 
 
-serve({each.__name__: each for each in (page, where, create, update, bill, upload, download, connections, refresh)}, refusal)
+serve(
+    {
+        each.__name__: each
+        for each in (page, where, create, update, bill, upload, download, connections, refresh)
+    },
+    refusal,
+)

@@ -10,7 +10,7 @@ LOCKS := requirements.lock requirements-dev.lock
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test test-deploy test-replicas test-restarts unit lint format bench corpus bench-tools soak image sbom lock clean
+.PHONY: help setup run demo test test-clients test-deploy test-replicas test-restarts unit lint format bench corpus bench-tools soak image sbom lock lock-npm clean
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,10 @@ test-replicas: setup ## let replicas share a real server that fails in every way
 
 test-restarts: setup ## kill a sidecar under load 200 times, and see what the next one knows
 	RESTARTS=200 $(BIN)/python -m pytest tests/faults/test_kills.py
+
+test-clients: setup ## drive real clients through the sidecar; installs them first, and says which cannot be (Node 20)
+	$(BIN)/python -m tests.clients.install
+	$(BIN)/python -m pytest tests/clients --numprocesses 4 --dist worksteal
 
 lint: setup ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
@@ -67,14 +71,19 @@ image: setup ## build the container image and print what it takes; where no Dock
 sbom: $(DEPLOY) ## list what the image is made of in deploy/sbom.cdx.json, from the lock
 	$(BIN)/python -m deploy.sbom
 
-lock: setup ## resolve the locks again after a change of pyproject.toml (newest of all: make lock UPGRADE=--upgrade)
+lock: setup ## resolve the locks again after a change of what is wanted (newest of all: make lock UPGRADE=--upgrade)
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group deploy --constraint requirements-dev.lock --output-file deploy/requirements.lock
+	for name in xero-python pyxero requests httpx localstack-xero; do $(BIN)/uv $(COMPILE) $(UPGRADE) tests/clients/locks/$$name.in --output-file tests/clients/locks/$$name.txt || exit; done
+	$(BIN)/uv $(COMPILE) $(UPGRADE) --no-deps tests/clients/locks/openapi.in --output-file tests/clients/locks/openapi.txt
 	echo hatchling | $(BIN)/uv $(COMPILE) --constraint requirements-dev.lock - --output-file deploy/image/build.lock
 
+lock-npm: ## the same for the Node programs that make test-clients installs
+	for name in xero-node xero-mcp-server prism; do (cd tests/clients/locks/$$name && npm update --package-lock-only --omit-lockfile-registry-resolved) || exit; done
+
 clean: ## remove what was made here, the virtual environments too
-	rm -rf .venv .venv3* .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf .venv .venv3* .clients .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find proxy config tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew whenever a lock changes, so nothing is left in it from an older one.

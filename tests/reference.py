@@ -36,6 +36,8 @@ from proxy.stores.link import OTHER_REASONS, REASONS
 from proxy.stores.state_file import REASONS as FILE_REASONS
 from proxy.stores.telemetry import OUTCOMES
 from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
+from tests.clients.matrix import CLIENTS
+from tests.clients.matrix import rows as scenarios
 from tests.operators import Operators, use_everything
 from tests.test_telemetry import REQUEST_FIELDS
 
@@ -260,12 +262,18 @@ def said_to(function: str) -> set[str]:
     return found
 
 
+def clients() -> str:
+    """What `tests.clients` shows; a cell that does not say why not is one that passes there."""
+    return table(("", *CLIENTS.values()), scenarios())
+
+
 def line() -> str:
     return code(REQUEST_FIELDS) + "\n"
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    each.__name__: each for each in (settings, answers, responses, sources, retries, metrics, labels, line)
+    each.__name__: each
+    for each in (settings, answers, responses, sources, retries, metrics, labels, line, clients)
 }
 
 

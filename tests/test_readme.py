@@ -14,7 +14,12 @@ from proxy.pipeline import CALLER_LEFT
 from tests.reference import BLOCK, FILES, ROOT, TABLES, WHEN, document, own_answers, renewed
 
 README = ROOT / "README.md"
-DOCUMENTS = (*FILES, ROOT / "SECURITY.md", ROOT / "deploy/threat-model.md")
+DOCUMENTS = (
+    *FILES,
+    ROOT / "SECURITY.md",
+    ROOT / "deploy/threat-model.md",
+    *(ROOT / "deploy/clients").glob("*.md"),
+)
 SETTINGS = {doc.name for doc in describe()}
 SECRETS = {f"{doc.name}_FILE" for doc in describe() if doc.secret}
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([\w-]+))?\)")

@@ -99,7 +99,7 @@ class Conversation:
 
 @dataclass(slots=True)
 class Comparison:
-    """What came of the calls: `statuses` of each as it was answered direct, and where an answer was different."""
+    """What came of the calls: the status of each as it was answered direct, and what was different."""
 
     statuses: list[int] = field(default_factory=list)
     different: list[str] = field(default_factory=list)

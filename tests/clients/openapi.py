@@ -1,7 +1,7 @@
 """The Accounting API's OpenAPI document, and a request for each of its operations.
 
-The document is Xero's own as the package `arcade-xero-api` ships it, or, where `XERO_OPENAPI` names one, another
-in JSON. A request holds every parameter and the body that the document gives an example of.
+The document is Xero's own as the package `arcade-xero-api` ships it, or, where `XERO_OPENAPI` names a file in
+JSON, that one. A request holds every parameter and the body that the document gives an example of.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from tests.clients.pages import write_setup
 TENANT = "1d7c2b5e-8a34-4f60-9c1e-5b0a7f3d9e21"
 DRIVERS = "tests/clients/drivers"
 STEP_SECONDS = 90
+AT_ONCE_SECONDS = 20
+"""What sleeps on a day's `Retry-After` takes longer, and what does not takes less on any machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +53,21 @@ class Driver:
         self._process = process
         self._clock = Clock()
 
-    async def step(self, name: str, *arguments: object) -> Told:
-        """Let the client do something. TimeoutError if it takes longer than `STEP_SECONDS`."""
-        assert self._process.stdin is not None
+    async def heard(self) -> dict[str, Any]:
+        """The next line. TimeoutError if it takes longer than `STEP_SECONDS`."""
         assert self._process.stdout is not None
-        began = self._clock.now()
-        self._process.stdin.write("\t".join(map(str, (name, *arguments))).encode() + b"\n")
         async with asyncio.timeout(STEP_SECONDS):
             line = await self._process.stdout.readline()
-        assert line, f"the driver ended at {name}"
-        value = json.loads(line)
+        assert line, "the driver ended"
+        value: dict[str, Any] = json.loads(line)
+        return value
+
+    async def step(self, name: str, *arguments: object) -> Told:
+        """Let the client do something. TimeoutError as `heard`."""
+        assert self._process.stdin is not None
+        began = self._clock.now()
+        self._process.stdin.write("\t".join(map(str, (name, *arguments))).encode() + b"\n")
+        value = await self.heard()
         return Told(value.pop("ok"), self._clock.now() - began, value)
 
     async def does(self, name: str, *arguments: object) -> dict[str, Any]:
@@ -90,7 +97,9 @@ async def driver(client: str, url: str, folder: Path) -> AsyncIterator[Driver]:
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        yield Driver(process)
+        ready = Driver(process)
+        await ready.heard()
+        yield ready
     finally:
         assert process.stdin is not None
         process.stdin.close()

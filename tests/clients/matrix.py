@@ -28,6 +28,7 @@ SCENARIOS = {
     "offline_for_long": "learns that the organisation is offline",
     "maintenance": "outlasts maintenance",
     "lost": "outlasts lost replies: each write executed once",
+    "cut": "never takes half a file for the whole",
     "unknown": "learns that a write's outcome is unknown: executed once",
     "expired": "learns that its token expired, and goes on with a new one",
     "large": "learns that a body is too large",
@@ -37,6 +38,7 @@ SCENARIOS = {
 _NO_TOOL = "no tool for it"
 CANNOT = {
     ("xero-mcp-server", "attachment"): _NO_TOOL,
+    ("xero-mcp-server", "cut"): _NO_TOOL,
     ("xero-mcp-server", "where"): _NO_TOOL,
     ("xero-mcp-server", "large"): _NO_TOOL,
     ("xero-mcp-server", "expired"): "takes a new token for every call",

@@ -26,10 +26,13 @@ def every_answer() -> Iterator[Answer]:
 
 
 class Replies:
-    """`answer` goes to every call of an organisation's; tokens and connections are given. `calls` counts."""
+    """`answer` goes to every call of an organisation's, which `calls` counts, and `token_answer` to those for
+    a token; where it is None, and to those for connections, what they ask for is given.
+    """
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
+        self.token_answer: Answer | None = None
         self.calls = 0
         self.url = ""
         self._writers: set[asyncio.StreamWriter] = set()
@@ -53,6 +56,8 @@ class Replies:
 
     def _reply(self, target: str) -> bytes:
         if target.startswith("/connect/"):
+            if self.token_answer:
+                return _made(self.token_answer)
             return _message(
                 200, _JSON, b'{"access_token": "new", "token_type": "Bearer", "expires_in": 1800}'
             )
@@ -60,11 +65,15 @@ class Replies:
             return _message(200, _JSON, json.dumps([{"tenantId": TENANT}]).encode())
         assert self.answer is not None
         self.calls += 1
-        course = Course(self.answer.name, 0, 0.0, 0.0, error=self.answer.error)
-        return _message(self.answer.status, (*self.answer.headers, *marks(course)), self.answer.body)
+        return _made(self.answer)
 
 
 _JSON: Headers = ((b"Content-Type", b"application/json"),)
+
+
+def _made(answer: Answer) -> bytes:
+    course = Course(answer.name, 0, 0.0, 0.0, error=answer.error)
+    return _message(answer.status, (*answer.headers, *marks(course)), answer.body)
 
 
 def _message(status: int, headers: Headers, body: bytes) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.answers import Asked, failed, refused
 from proxy.core.model import Limit
-from tests.clients.driver import driver
+from tests.clients.driver import AT_ONCE_SECONDS, driver
 from tests.clients.matrix import clients
 from tests.clients.replies import every_answer, replies
 from tests.clients.stage import assert_refused
@@ -28,12 +28,24 @@ async def test_every_answer_is_an_error_that_the_client_knows(client: str, tmp_p
 
 
 @pytest.mark.parametrize("client", clients("answers"))
+async def test_every_answer_to_a_refresh_is_an_error_that_the_client_knows(
+    client: str, tmp_path: Path
+) -> None:
+    async with replies() as server, driver(client, server.url, tmp_path) as process:
+        for answer in every_answer():
+            server.token_answer = answer
+            told = await process.step("refresh")
+            assert not told.ok
+            assert not told.crashed, (answer.name, told)
+
+
+@pytest.mark.parametrize("client", clients("answers"))
 async def test_nobody_sleeps_on_an_answer_for_longer_than_it_says(client: str, tmp_path: Path) -> None:
     async with replies() as server, driver(client, server.url, tmp_path) as process:
         server.answer = refused("", Limit.MINUTE, 1.0, "then", Asked("0123456789abcdef"))
         told = await process.step("page", 1)
         assert_refused(client, told, 429)
-        assert told.seconds < 6
+        assert told.seconds < AT_ONCE_SECONDS
         assert server.calls == (4 if client == "xero-python" else 1)
 
 

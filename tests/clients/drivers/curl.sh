@@ -3,9 +3,9 @@
 source "$SETUP"
 eval "new_tokens() $(declare -f refresh | tail -n +2)" # the page's, since a step is called so too
 
-# Say what a call said, or that it failed: say CODE FILE WHAT-IT-SAYS-IF-ALL-IS-WELL
+# Say what a call said, or that it failed, of which a text is left only where all went well: say CODE FILE [TEXT]
 say() {
-    if [[ $1 == 2* ]]; then
+    if [[ $1 == 2* && -n $3 ]]; then
         printf '{"ok": true, %s}\n' "$3"
     else
         printf '{"ok": false, "error": "curl", "status": %d, "text": "%s"}\n' "$((10#$1))" "$(escaped "$2")"
@@ -57,6 +57,7 @@ burst() {
     code=200 said="\"done\": $(cat "$FOLDER"/code.* | grep -o 200 | wc -l), \"failed\": []"
 }
 
+echo '{}'
 while IFS=$'\t' read -r -a words; do
     said= code=
     "${words[@]}"

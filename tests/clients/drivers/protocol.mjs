@@ -24,6 +24,7 @@ export async function serve(steps, refusal) {
     const failed = told.filter((each) => !each.ok);
     return { done: told.length - failed.length, failed };
   };
+  console.log("{}");
   for await (const line of createInterface({ input: process.stdin })) {
     const [name, ...words] = line.split("\t");
     console.log(JSON.stringify(await attempt({ ...steps, burst }[name], words)));

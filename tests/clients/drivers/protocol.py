@@ -30,6 +30,7 @@ def digest(content: bytes) -> dict[str, Any]:
 def serve(steps: dict[str, Step], refusal: Callable[[Exception], dict[str, Any] | None]) -> None:
     """Do what comes, until the end of input. `refusal` describes the client's own errors, and no other."""
     steps = {**steps, "burst": _burst(steps["page"], refusal)}
+    print("{}", flush=True)  # noqa: T201 - the protocol
     for line in sys.stdin:
         name, *arguments = line.rstrip("\n").split("\t")
         print(json.dumps(_do(steps[name], arguments, refusal)), flush=True)  # noqa: T201 - the protocol

@@ -30,6 +30,7 @@ SCENARIOS = {
     "lost": "outlasts lost replies: each write executed once",
     "cut": "never takes half a file for the whole",
     "unknown": "learns that a write's outcome is unknown: executed once",
+    "drained": "learns that the sidecar ended in the middle of its write: executed once",
     "expired": "learns that its token expired, and goes on with a new one",
     "large": "learns that a body is too large",
     "answers": "understands every answer of the proxy's own",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from proxy.simulator.faults import FaultKind
 from tests.clients.driver import AT_ONCE_SECONDS, TENANT
 from tests.clients.matrix import clients
-from tests.clients.stage import stage
+from tests.clients.stage import assert_refused, stage
 
 MEGABYTE = 1024 * 1024
 
@@ -44,6 +46,17 @@ async def test_a_write_of_unknown_outcome_is_told_and_never_repeated(client: str
         play.simulator.fail_next(1, FaultKind.LOST_REPLY, method="PUT", tenant=TENANT)
         told = await play.is_refused(502, "bill", "July")
         assert told.seconds < AT_ONCE_SECONDS
+        assert len(play.entries("/api.xro/2.0/invoices")) == play.executed("/api.xro/2.0/invoices") == 1
+
+
+@pytest.mark.parametrize("client", clients("drained"))
+async def test_a_write_that_the_sidecar_does_not_live_to_see_is_told_and_never_repeated(client: str) -> None:
+    async with stage(client, {"latency": (5.0, 5.0)}) as play:
+        told = asyncio.create_task(play.step("bill", "July"))
+        while not play.entries("/api.xro/2.0/invoices"):
+            await play.sidecar.passes(0.02)
+        await play.sidecar.stop()
+        assert_refused(client, await told, 502)
         assert len(play.entries("/api.xro/2.0/invoices")) == play.executed("/api.xro/2.0/invoices") == 1
 
 

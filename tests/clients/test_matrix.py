@@ -7,16 +7,12 @@ from pathlib import Path
 
 from tests.clients.matrix import CANNOT, CLIENTS, SCENARIOS
 
+PLAYS = re.compile(r'^@pytest.mark.parametrize\("client", clients\("(\w+)"\)\)$', re.MULTILINE)
+
 
 def test_every_scenario_of_the_table_is_played() -> None:
-    played = set()
-    for path in Path(__file__).parent.glob("test_*.py"):
-        played |= set(
-            re.findall(
-                r'^@pytest.mark.parametrize\("client", clients\("(\w+)"\)\)$', path.read_text(), re.MULTILINE
-            )
-        )
-    assert played == set(SCENARIOS)
+    tests = Path(__file__).parent.glob("test_*.py")
+    assert {name for path in tests for name in PLAYS.findall(path.read_text("utf-8"))} == set(SCENARIOS)
 
 
 def test_what_cannot_be_is_a_cell_of_the_table() -> None:

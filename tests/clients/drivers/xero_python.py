@@ -70,6 +70,7 @@ def refusal(error: Exception) -> dict[str, Any] | None:
             "status": error.status,
             "text": (error.body or b"").decode(),
             "limit": getattr(error, "rate_limit", None),
+            "says": str(error),
         }
     return {"text": str(error)} if isinstance(error, HTTPError) else None
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -26,9 +27,9 @@ OLDEST_NODE = 20
 def needed(name: str) -> str:
     """The path of an environment. A test without it is skipped; with `CLIENTS=required` it fails."""
     path = HOME / name
-    if path.joinpath("lock").exists():
-        return str(path)
-    return _missing(f"{name} is not installed: python -m tests.clients.install says why")
+    if not path.joinpath("lock").exists():
+        _missing(f"{name} is not installed: python -m tests.clients.install says why")
+    return str(path)
 
 
 def program(name: str) -> str:
@@ -41,7 +42,7 @@ def python(name: str) -> str:
     return f"{needed(name)}/bin/python"
 
 
-def _missing(why: str) -> str:
+def _missing(why: str) -> NoReturn:
     if os.environ.get("CLIENTS") == "required":
         pytest.fail(why)
     pytest.skip(why)
@@ -56,7 +57,10 @@ def install(name: str) -> None:
         return
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
-    _python(path, lock) if name in PYTHON else _node(path, lock.parent)
+    if name in PYTHON:
+        _python(path, lock)
+    else:
+        _node(path, lock.parent)
     stamp.write_text(mark, "utf-8")
 
 

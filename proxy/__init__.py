@@ -25,7 +25,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one
-timer) and `wire`, the only file that touches aiohttp's insides.
+timer) and `core.heads` (start lines and fields).
 
 `proxy.core` is pure: no await, no clock, no I/O. `proxy.clock` is the only file that reads time.
 `proxy.app` wires everything, `proxy.cli` is the command line, `proxy.simulator` a strict Xero to test with.

@@ -43,7 +43,6 @@ from proxy.stores.sqlite import SqliteStore
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
-from proxy.wire import check_aiohttp
 
 LOG_FLUSH_SECONDS = 2.0
 ANSWER_SECONDS = 1.0
@@ -292,9 +291,8 @@ async def _run(sidecar: Sidecar, log: Log) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        check_aiohttp()
         await sidecar.start()
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         log.error("cannot_start", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
         return 1
     except BadSettings as bad:

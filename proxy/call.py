@@ -12,11 +12,11 @@ from typing import Protocol
 
 from proxy.body import Body, BodyProblem, BodyStore, Stalled
 from proxy.core.framing import Chunked, Counted, Framing
+from proxy.core.heads import response_head
 from proxy.core.model import Headers
 from proxy.core.strict import Accepted, RequestHead
 from proxy.flow import Inflow, Lost
 from proxy.response import Truncated
-from proxy.wire import response_head
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NO_CONTENT, NOT_MODIFIED = 204, 304

@@ -13,12 +13,13 @@ from http import HTTPStatus
 
 from proxy.call import Call
 from proxy.clock import Clock
+from proxy.core import heads
 from proxy.core.framing import BadFraming
+from proxy.core.heads import END_OF_HEAD
 from proxy.core.model import Headers
 from proxy.core.strict import Own, Problem, Refusal, RequestHead, check_request
 from proxy.deadlines import Deadlines
 from proxy.flow import Connection, Inflow
-from proxy.wire import END_OF_HEAD, Heads, partial_head_problem, response_head, without_empty_lines
 
 Handler = Callable[[Call], Awaitable[None]]
 Refuse = Callable[[str, str], tuple[int, Headers, bytes]]
@@ -44,7 +45,7 @@ class Reception:
     write_timeout: float
     own: Own = field(default_factory=Own)
     draining: bool = False
-    heads: Heads = field(default_factory=Heads.of_requests)
+    lines: heads.Lines = field(default_factory=heads.Lines)
     callers: set[Caller] = field(default_factory=set)
     left: set[asyncio.Task[None]] = field(default_factory=set)
     """Requests whose caller has gone: an attempt in flight is finished all the same."""
@@ -143,18 +144,18 @@ class Caller(Connection):
 
     def _take_head(self, data: bytes) -> None:
         first = not self._buffer
-        data = without_empty_lines(self._buffer + data)
+        data = heads.without_empty_lines(self._buffer + data)
         end = data.find(END_OF_HEAD)
         if end < 0:
             self._buffer = data
             if first and (data or self.deadline == NEVER):  # so that empty lines do not prolong anything
                 self._due(self._reception.head_timeout if data else self._reception.idle_timeout)
-            if problem := partial_head_problem(data):
+            if problem := heads.partial_head_problem(data):
                 self._refuse(problem)
             return
         self._buffer = b""
         self.deadline = NEVER
-        head = self._reception.heads.request(data[: end + len(END_OF_HEAD)])
+        head = heads.read_request(data[: end + len(END_OF_HEAD)], self._reception.lines)
         if isinstance(head, Problem):
             self._refuse(head)
             return
@@ -268,7 +269,7 @@ class Caller(Connection):
         framing = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
         reason = HTTPStatus(status).phrase.encode()
         self._buffer = b""
-        self.transport.write(response_head(status, reason, headers, framing) + body)
+        self.transport.write(heads.response_head(status, reason, headers, framing) + body)
         self._hang_up(wait=True)
 
     def _hang_up(self, *, wait: bool) -> None:

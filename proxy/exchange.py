@@ -15,10 +15,17 @@ from collections.abc import Callable
 
 from proxy.clock import Clock
 from proxy.core.framing import BadFraming, Counted, Framing, UntilClose, response_framing
+from proxy.core.heads import (
+    END_OF_HEAD,
+    MAX_HEAD,
+    Lines,
+    ResponseHead,
+    read_response,
+    without_empty_lines,
+)
 from proxy.core.model import Failure
 from proxy.flow import HIGH_WATER, Connection, Inflow
 from proxy.response import Response, Truncated
-from proxy.wire import END_OF_HEAD, MAX_HEAD, Heads, ResponseHead, without_empty_lines
 
 LAST_STATUS = 599
 FIRST_FINAL = 200
@@ -40,10 +47,10 @@ class Exchange(Connection):
         "_gone",
         "_head",
         "_head_at",
-        "_heads",
         "_idle",
         "_inflow",
         "_length",
+        "_lines",
         "_method",
         "_poll",
         "_result",
@@ -54,7 +61,7 @@ class Exchange(Connection):
     def __init__(
         self,
         clock: Clock,
-        heads: Heads,
+        lines: Lines,
         *,
         body_timeout: float,
         spool_dir: str | None,
@@ -63,7 +70,7 @@ class Exchange(Connection):
     ) -> None:
         super().__init__()
         self._clock = clock
-        self._heads = heads
+        self._lines = lines
         self._body_timeout = body_timeout
         self._spool_dir = spool_dir
         self._idle = idle
@@ -162,7 +169,7 @@ class Exchange(Connection):
         data = without_empty_lines(self._buffer + data)
         self._buffer = b""
         while (end := data.find(END_OF_HEAD)) >= 0:
-            head = self._heads.response(data[: end + 4])
+            head = read_response(data[: end + 4], self._lines)
             data = data[end + 4 :]
             if head is None:
                 self._garbage("The head is not well-formed HTTP.")

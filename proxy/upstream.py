@@ -19,11 +19,11 @@ from typing import NamedTuple
 from config.values import Origin
 from proxy.body import Body
 from proxy.clock import Clock
+from proxy.core.heads import Lines
 from proxy.core.model import Failure, Headers, Host
 from proxy.deadlines import Deadlines
 from proxy.exchange import Exchange, Result
 from proxy.flow import Lost
-from proxy.wire import Heads
 
 SMALL_BODY = 64 * 1024
 IDLE_SECONDS = 50.0
@@ -77,7 +77,7 @@ class Upstream:
         self._idle_seconds = idle_seconds
         needs_tls = "https" in (api.scheme, identity.scheme)
         self._tls = (tls or _default_tls()) if needs_tls else None
-        self._heads = Heads.of_responses()
+        self._lines = Lines()
         self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
         self._open: set[Exchange] = set()
         self._connecting: set[asyncio.Future[Connected]] = set()
@@ -215,7 +215,7 @@ class Upstream:
     def _exchange(self, host: Host) -> Exchange:
         return Exchange(
             self._clock,
-            self._heads,
+            self._lines,
             body_timeout=self._body_timeout,
             spool_dir=self._spool_dir,
             idle=partial(self._keep, host),

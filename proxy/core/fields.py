@@ -14,8 +14,9 @@ class Fields(dict[bytes, bytes]):
 
     __slots__ = ("raw", "repeats")
 
-    def __init__(self, raw: Headers = ()) -> None:
-        super().__init__({name.lower(): value for name, value in raw[::-1]})
+    def __init__(self, raw: Headers = (), first: dict[bytes, bytes] | None = None) -> None:
+        """`first` is what is to be found by name, where somebody has collected that already."""
+        super().__init__({name.lower(): value for name, value in raw[::-1]} if first is None else first)
         self.raw = raw
         self.repeats = len(self) != len(raw)
 

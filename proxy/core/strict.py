@@ -1,8 +1,9 @@
 """What a caller's request must be before any of it is believed.
 
-llhttp has parsed the head by now and refused what is no HTTP. What it lets through and a gateway must not
-is refused here: targets that could name another host, two readings of where the body ends, repeated
-fields on which a decision rests, and `Connection` options that would remove such a field on the way.
+The head has been parsed by now (`proxy.core.heads`), and what is no HTTP was refused. What is HTTP and a
+gateway must not let through is refused here: targets that could name another host, two readings of where the
+body ends, repeated fields on which a decision rests, and `Connection` options that would remove such a field
+on the way.
 """
 
 from __future__ import annotations
@@ -99,10 +100,16 @@ _ONCE = frozenset(
     {
         b"authorization",
         b"content-length",
+        b"content-location",
+        b"content-range",
         b"content-type",
+        b"etag",
         b"host",
         b"idempotency-key",
+        b"max-forwards",
+        b"server",
         b"transfer-encoding",
+        b"user-agent",
         b"xero-tenant-id",
     },
 )

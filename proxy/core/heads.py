@@ -1,0 +1,190 @@
+"""Heads of HTTP/1.1 messages (RFC 9112), parsed strictly and in one pass over their lines.
+
+Whatever two readers could understand in two ways is refused: control bytes, lines that do not end with CR LF,
+folded fields, blanks before a colon, names that are no tokens. Nothing is repaired.
+
+The same few lines come again and again, so each side remembers those that hold no secret.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from proxy.core.fields import Fields
+from proxy.core.model import Headers
+from proxy.core.strict import METHODS, Problem, Refusal, RequestHead
+
+MAX_HEAD = 64 * 1024
+MAX_FIELDS = 200
+MAX_REQUEST_FIELD = 8000
+"""Bytes of one field line in a request: what servers allow is 8 KiB at most. Responses are not so bound."""
+END_OF_HEAD = b"\r\n\r\n"
+LINES_KEPT = 4096
+LINE_KEPT_BYTES = 256
+
+_REMEMBERED = frozenset(
+    {
+        b"accept",
+        b"accept-encoding",
+        b"cache-control",
+        b"connection",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"date",
+        b"host",
+        b"server",
+        b"transfer-encoding",
+        b"user-agent",
+        b"vary",
+        b"x-minlimit-remaining",
+        b"xero-tenant-id",
+    },
+)
+"""Fields that hold no secret and whose lines repeat."""
+
+_EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
+_METHODS = {method.encode(): method for method in METHODS}
+_METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
+_OTHER_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+_WITHOUT_CONTROLS = bytes(byte if byte in _TEXT else 0x3F for byte in range(256))
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
+
+
+class ResponseHead(NamedTuple):
+    """A status line and its fields, as received."""
+
+    status: int
+    reason: bytes
+    fields: Fields
+    keep_alive: bool
+
+
+class Lines:
+    """Reads field lines, and remembers `LINES_KEPT` of those that repeat."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[bytes, tuple[bytes, bytes]]] = {}
+
+    def fields(self, texts: list[bytes]) -> Fields | None:
+        """The fields that these lines hold, or None where one of them is malformed."""
+        known = self._known
+        raw, first = [], {}
+        for text in texts:
+            line = known.get(text) if len(text) <= LINE_KEPT_BYTES else None
+            if line is None and (line := self._read(text)) is None:
+                return None
+            name, field = line
+            raw.append(field)
+            if name not in first:
+                first[name] = field[1]
+        return Fields(tuple(raw), first)
+
+    def _read(self, text: bytes) -> tuple[bytes, tuple[bytes, bytes]] | None:
+        """A field's name in lower case, and name and value as they were written."""
+        name, colon, value = text.partition(b":")
+        folded = _folded(name)
+        if folded is None or not colon or value.translate(_WITHOUT_CONTROLS) != value:
+            return None
+        line = folded, (name, value.strip(b" \t"))
+        if folded in _REMEMBERED and len(text) <= LINE_KEPT_BYTES:
+            if len(self._known) >= LINES_KEPT:
+                self._known.clear()
+            self._known[text] = line
+        return line
+
+
+def read_request(head: bytes, lines: Lines) -> RequestHead | Problem:
+    """The request whose head, up to the empty line at its end, is `head`; or why it is none."""
+    start, *texts = head[: -len(END_OF_HEAD)].split(b"\r\n")
+    if len(head) > MAX_HEAD or len(texts) > MAX_FIELDS:
+        detail = f"The head may hold {MAX_FIELDS} fields and {MAX_HEAD} bytes at most."
+        return Problem(Refusal.HEAD_TOO_LARGE, detail)
+    if len(head) > MAX_REQUEST_FIELD and max(map(len, texts), default=0) > MAX_REQUEST_FIELD:
+        return Problem(Refusal.HEAD_TOO_LARGE, f"A field may have {MAX_REQUEST_FIELD} bytes at most.")
+    fields = lines.fields(texts)
+    method, target, version = parts if len(parts := start.split(b" ")) == 3 else (b"", b"", b"")
+    known = _METHODS.get(method)
+    if fields is None or known is None or version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        return _request_problem(start, fields)
+    http10 = version == b"HTTP/1.0"
+    keep_alive, upgrade = _connection(fields, http10=http10)
+    return RequestHead(known, target, fields, http10, keep_alive, upgrade)
+
+
+def _request_problem(start: bytes, fields: Fields | None) -> Problem:
+    if fields is None or start.translate(_WITHOUT_CONTROLS) != start:
+        return Problem(
+            Refusal.MALFORMED,
+            "The head holds control bytes, a line that does not end with CR LF, or one that is no field.",
+        )
+    if not start.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+        kind = Refusal.VERSION if _OTHER_VERSION.fullmatch(start) else Refusal.MALFORMED
+        return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
+    method = start.partition(b" ")[0]
+    if _METHOD.fullmatch(method) and method not in _METHODS:
+        return Problem(Refusal.METHOD, "This method is not forwarded.")
+    return Problem(Refusal.MALFORMED, "The request line is not well-formed HTTP.")
+
+
+def read_response(head: bytes, lines: Lines) -> ResponseHead | None:
+    """The response whose head, up to the empty line at its end, is `head`; None where it is malformed."""
+    start, *texts = head[: -len(END_OF_HEAD)].split(b"\r\n")
+    if len(head) > MAX_HEAD or len(texts) > MAX_FIELDS:
+        return None
+    status, fields = _status(start), lines.fields(texts)
+    if status is None or fields is None:
+        return None
+    http10, code, reason = status
+    return ResponseHead(code, reason, fields, _connection(fields, http10=http10)[0])
+
+
+@lru_cache(maxsize=64)
+def _status(line: bytes) -> tuple[bool, int, bytes] | None:
+    match = _STATUS_LINE.fullmatch(line)
+    return None if match is None else (match[1] == b"0", int(match[2]), match[3] or b"")
+
+
+def _connection(fields: Fields, *, http10: bool) -> tuple[bool, bool]:
+    """Whether the sender wants to keep the connection, and whether it wants another protocol."""
+    if b"connection" not in fields:
+        return not http10, False
+    values = b",".join(fields.every(b"connection")).lower().split(b",")
+    options = {value.strip(b" \t") for value in values}
+    keep_alive = b"close" not in options and (not http10 or b"keep-alive" in options)
+    return keep_alive, b"upgrade" in options and b"upgrade" in fields
+
+
+@lru_cache(maxsize=1024)
+def _folded(name: bytes) -> bytes | None:
+    """A field's name in lower case, None where it is no token."""
+    return name.lower() if _TOKEN.fullmatch(name) else None
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """`data` without the empty lines that may stand before a start line (RFC 9112, section 2.2)."""
+    return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
+
+
+def partial_head_problem(data: bytes) -> Problem | None:
+    """Why the beginning of a request head can never become a good one, as far as that is plain already."""
+    if len(data) > MAX_HEAD:
+        return Problem(Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_HEAD} bytes at most.")
+    if data.count(b"\n") != data.count(b"\r\n") or (data[:1].isspace() and data != b"\r"):
+        return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
+    return None
+
+
+def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) -> bytes:
+    """The bytes of a response head; `framing` holds what only the connection knows, and the end."""
+    parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    parts.append(framing)
+    return b"".join(parts)

@@ -26,6 +26,7 @@ from config.values import LogFormat, LogLevel
 from proxy.line_writer import BYTES_MAX, LINES_MAX, LineWriter
 
 STDOUT = 1
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
 
 Render = Callable[[str, MutableMapping[str, Any]], bytes]
 
@@ -67,12 +68,11 @@ class Log:
         return self._writer.dropped
 
     def request(self, fields: MutableMapping[str, Any]) -> None:
-        """The line of one request, at level info: the same line for less than half of what structlog's copies
-        of the fields make it cost, and by far the most frequent.
+        """The line of one request, at level info; `fields` begins with `time`, `level` and `event`. It is by
+        far the most frequent; structlog's copies of the fields would more than double its cost.
         """
         if self._info:
-            line = {"time": self._time(), "level": "info", "event": "request", **fields}
-            self._writer.write(self._render("info", line))
+            self._writer.write(self._render("info", fields))
 
     def close(self, timeout: float) -> bool:
         """Flush for at most `timeout` seconds; True if everything went out. Later lines are dropped."""
@@ -81,17 +81,17 @@ class Log:
     def _line(self, _sink: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         """Render one event: the processor that structlog calls."""
         return self._render(
-            level, {"time": self._time(), "level": level, "event": event.pop("event"), **event}
+            level, {"time": self.time(), "level": level, "event": event.pop("event"), **event}
         )
 
-    def _time(self) -> str:
+    def time(self) -> str:
         """RFC 3339; all but the milliseconds is formatted once a second."""
         now = self._wall()
         second = int(now)
         stamp = self._stamp
         if stamp[0] != second:
             stamp = self._stamp = (second, f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}")
-        return f"{stamp[1]}.{int((now - second) * 1000):03d}Z"
+        return stamp[1] + _MILLISECONDS[int((now - second) * 1000)]
 
     def _dropped_line(self, lines: int) -> bytes:
         return self._line(None, "warning", {"event": "log_dropped", "lines": lines})

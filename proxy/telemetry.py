@@ -1,8 +1,7 @@
 """What is counted and logged about requests: the record of one, its line, and the metrics.
 
 Metrics are Prometheus', on a registry of their own. Paths never become labels, and whatever a caller chooses
-(its organisation, its method) becomes one of a bounded set of values, so that no traffic can grow memory. The
-children of the metrics are bound once per set of label values: a request costs dictionary look-ups.
+(its organisation, its method) becomes one of a bounded set of values, so that no traffic can grow memory.
 
 What the scheduler knows at the moment of a scrape (depths, budgets, holds) is read then, by `proxy.gauges`.
 """
@@ -12,18 +11,8 @@ from __future__ import annotations
 import hashlib
 import platform
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    GCCollector,
-    Histogram,
-    Info,
-    PlatformCollector,
-    ProcessCollector,
-    disable_created_metrics,
-)
+from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
 
 from config.values import TenantLabel
 from proxy.core.connections import ConnectionChange
@@ -31,8 +20,7 @@ from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.model import Route
 from proxy.last_failures import LastFailures
 from proxy.log import Log, printable
-
-M = TypeVar("M", Counter, Histogram)
+from proxy.tallies import Metrics
 
 TENANTS_MAX = 500
 OTHER = "other"
@@ -84,6 +72,11 @@ class Record:
         self.class_, self.status, self.error = class_, status, error
 
 
+def _to_microseconds(seconds: float) -> float:
+    """As `round(seconds, 6)` for what is not negative, at a tenth of its cost."""
+    return int(seconds * 1e6 + 0.5) / 1e6
+
+
 class TenantNames:
     """Organisations as label values: at most `TENANTS_MAX` of them, first come, the rest as `other`.
 
@@ -111,19 +104,6 @@ class TenantNames:
         return name
 
 
-class _Children(dict[tuple[str | int, ...], M], Generic[M]):
-    """Label values to the bound metric: a hit costs a look-up, a tenth of `labels()`."""
-
-    def __init__(self, metric: M) -> None:
-        super().__init__()
-        self._metric: M = metric
-
-    def __missing__(self, values: tuple[str | int, ...]) -> M:
-        child: M = self._metric.labels(*values)
-        self[values] = child
-        return child
-
-
 class Telemetry:
     """Everything about requests that operators see. `tenants` is shared with `proxy.gauges`, `failures` with
     the status page.
@@ -135,32 +115,27 @@ class Telemetry:
         self.tenants = TenantNames(tenant_label)
         self.failures = LastFailures()
         self._log = log
-        self._registry = registry
-        # The creation time of every series doubles what is scraped; restarts show in process_start_time.
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
-        self._describe_process(version)
-        self._requests = self._counter("requests", "Requests answered", "api", "method", "status", "class")
-        self._attempts = self._counter("attempts", "Attempts by the class of their outcome", "api", "class")
-        self._retries = self._counter("retries", "Repeated attempts by what they repeat", "class")
-        self._suppressed = self._counter("retries_suppressed", "Repetitions not made", "reason")
-        self._shed = self._counter("shed", "Requests refused without a send", "reason")
-        self._disconnects = self._counter("client_disconnects", "Callers that left before the end", "stage")
-        self._holds = self._counter("holds", "Holds begun", "reason")
-        self._foreign = self._counter("foreign_calls", "Calls that others made on the same limit", "tenant")
-        self._bytes = self._counter("response_bytes", "Bytes of bodies sent to callers", "tenant", "api")
-        self._token_answers = self._counter("token_answers", "Answers to refreshes and grants", "source")
-        self._duration = self._histogram("request_duration", "Arrival to answer", REQUEST_BUCKETS, "api")
-        self._upstream = self._histogram("upstream_duration", "One attempt", UPSTREAM_BUCKETS, "api")
-        self._queue = self._histogram(
+        _describe_process(registry, version)
+        metrics = Metrics(registry)
+        counters = metrics.counters
+        self._requests = counters("requests", "Requests answered", "api", "method", "status", "class")
+        self._attempts = counters("attempts", "Attempts by the class of their outcome", "api", "class")
+        self._retries = counters("retries", "Repeated attempts by what they repeat", "class")
+        self._suppressed = counters("retries_suppressed", "Repetitions not made", "reason")
+        self._shed = counters("shed", "Requests refused without a send", "reason")
+        self._disconnects = counters("client_disconnects", "Callers that left before the end", "stage")
+        self._holds = counters("holds", "Holds begun", "reason")
+        self._foreign = counters("foreign_calls", "Calls that others made on the same limit", "tenant")
+        self._bytes = counters("response_bytes", "Bytes of bodies sent to callers", "tenant", "api")
+        self._token_answers = counters("token_answers", "Answers to refreshes and grants", "source")
+        self._duration = metrics.histograms("request_duration", "Arrival to answer", REQUEST_BUCKETS, "api")
+        self._upstream = metrics.histograms("upstream_duration", "One attempt", UPSTREAM_BUCKETS, "api")
+        self._queue = metrics.histograms(
             "queue_wait", "Waiting, by the limit or hold that blocked longest", QUEUE_BUCKETS, "limit"
         )
 
-        self.loop_lag = Histogram(
-            "xero_proxy_event_loop_lag_seconds",
-            "How late the event loop was while callers were connected.",
-            registry=registry,
-            buckets=LAG_BUCKETS,
-        ).observe
+        lag = "How late the event loop was while callers were connected"
+        self.loop_lag = metrics.histograms("event_loop_lag", lag, LAG_BUCKETS)[()].observe
 
     def request(self, record: Record, seconds: float) -> None:
         """Count a request that has ended, `seconds` after it arrived, and write its line."""
@@ -176,6 +151,9 @@ class Telemetry:
             self._bytes[self.tenants(record.tenant), record.api].inc(record.bytes_out)
         self._log.request(
             {
+                "time": self._log.time(),
+                "level": "info",
+                "event": "request",
                 "request_id": record.id,
                 "app": record.app,
                 "tenant": record.tenant,
@@ -185,9 +163,9 @@ class Telemetry:
                 "status": record.status,
                 "class": record.class_,
                 "attempts": record.attempts,
-                "seconds": round(seconds, 6),
-                "queue_seconds": round(record.queue_seconds, 6),
-                "upstream_seconds": round(record.upstream_seconds, 6),
+                "seconds": _to_microseconds(seconds),
+                "queue_seconds": _to_microseconds(record.queue_seconds),
+                "upstream_seconds": _to_microseconds(record.upstream_seconds),
                 "limit": record.limit,
                 "bytes_in": record.bytes_in,
                 "bytes_out": record.bytes_out,
@@ -254,18 +232,10 @@ class Telemetry:
             reason=change.reason,
         )
 
-    def _counter(self, name: str, text: str, *labels: str) -> _Children[Counter]:
-        return _Children(Counter(f"xero_proxy_{name}", f"{text}.", labels, registry=self._registry))
 
-    def _histogram(
-        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
-    ) -> _Children[Histogram]:
-        full = f"xero_proxy_{name}_seconds"
-        return _Children(Histogram(full, f"{text}.", labels, registry=self._registry, buckets=buckets))
-
-    def _describe_process(self, version: str) -> None:
-        build = Info("xero_proxy_build", "What runs.", registry=self._registry)
-        build.info({"version": version, "python": platform.python_version()})
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
+def _describe_process(registry: CollectorRegistry, version: str) -> None:
+    build = Info("xero_proxy_build", "What runs.", registry=registry)
+    build.info({"version": version, "python": platform.python_version()})
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)

@@ -1,7 +1,14 @@
 from collections.abc import Iterable
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -26,6 +33,7 @@ class Kept(Collector):
 
 @pytest.fixture
 def registry() -> CollectorRegistry:
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
     registry = CollectorRegistry()
     registry.register(Kept())
     Gauge("empty", "No series yet.", ["tenant"], registry=registry)

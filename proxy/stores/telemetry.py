@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from proxy.log import Log
+from proxy.tallies import Metrics
 
 OUTCOMES = ("granted", "denied", "void", "settled", "lost", "beaten", "cleared", "ok", "failed")
 """Of an operation. `void` came too late or to a server that was emptied, `lost` is a permit that was taken
@@ -18,45 +19,36 @@ class StoreTelemetry:
 
     def __init__(self, registry: CollectorRegistry, log: Log) -> None:
         self._log = log
-        self._operations = Counter(
-            "xero_proxy_store_operations",
-            "Operations on the store of limits and holds, by what came of them.",
-            ("operation", "outcome"),
-            registry=registry,
+        metrics = Metrics(registry)
+        self._operations = metrics.counters(
+            "store_operations",
+            "Operations on the store of limits and holds, by what came of them",
+            "operation",
+            "outcome",
         )
-        self._duration = Histogram(
-            "xero_proxy_store_operation_duration_seconds",
-            "One operation on the store, where it succeeded.",
-            ("operation",),
-            registry=registry,
-            buckets=BUCKETS,
+        self._duration = metrics.histograms(
+            "store_operation_duration", "One operation on the store, where it succeeded", BUCKETS, "operation"
         )
-        self._errors = Counter(
-            "xero_proxy_store_errors", "What the store failed with.", ("reason",), registry=registry
-        )
-        self._fallback = Counter(
-            "xero_proxy_store_fallback_seconds",
-            "Time for which the local share stood in for the shared store.",
-            registry=registry,
-        )
-        self._lost = Counter(
-            "xero_proxy_store_leases_lost",
-            "Permits that the shared store had taken back before they were settled.",
-            registry=registry,
-        )
+        self._errors = metrics.counters("store_errors", "What the store failed with", "reason")
+        self._fallback = metrics.counters(
+            "store_fallback_seconds", "Time for which the local share stood in for the shared store"
+        )[()]
+        self._lost = metrics.counters(
+            "store_leases_lost", "Permits that the shared store had taken back before they were settled"
+        )[()]
 
     def operation(self, operation: str, outcome: str, seconds: float) -> None:
         """One operation has ended after `seconds`."""
-        self._operations.labels(operation, outcome).inc()
-        self._duration.labels(operation).observe(seconds)
+        self._operations[operation, outcome].inc()
+        self._duration[operation,].observe(seconds)
 
     def failed(self, operation: str) -> None:
         """One operation came to nothing."""
-        self._operations.labels(operation, "failed").inc()
+        self._operations[operation, "failed"].inc()
 
     def error(self, reason: str) -> None:
         """The store failed, or could not be reached."""
-        self._errors.labels(reason).inc()
+        self._errors[reason,].inc()
 
     def away(self, reason: str) -> None:
         """The store cannot be used; the process goes on with what it has in memory."""

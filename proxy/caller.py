@@ -15,7 +15,6 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core import heads
 from proxy.core.framing import BadFraming
-from proxy.core.heads import END_OF_HEAD
 from proxy.core.model import Headers
 from proxy.core.strict import Own, Problem, Refusal, RequestHead, check_request
 from proxy.deadlines import Deadlines
@@ -52,7 +51,9 @@ class Reception:
     empty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def check_empty(self) -> None:
-        """Note if no connection and no request is left while draining."""
+        """Note if no connection is left, and while draining no request either."""
+        if not self.callers:
+            self.lines.blocks.clear()
         if self.draining and not self.callers and not self.left:
             self.empty.set()
 
@@ -81,8 +82,6 @@ class Caller(Connection):
     def draining(self) -> bool:
         """Whether answers end their connection."""
         return self._reception.draining
-
-    # --- told by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
@@ -145,7 +144,7 @@ class Caller(Connection):
     def _take_head(self, data: bytes) -> None:
         first = not self._buffer
         data = heads.without_empty_lines(self._buffer + data)
-        end = data.find(END_OF_HEAD)
+        end = data.find(heads.END_OF_HEAD)
         if end < 0:
             self._buffer = data
             if first and (data or self.deadline == NEVER):  # so that empty lines do not prolong anything
@@ -155,11 +154,11 @@ class Caller(Connection):
             return
         self._buffer = b""
         self.deadline = NEVER
-        head = heads.read_request(data[: end + len(END_OF_HEAD)], self._reception.lines)
+        head = heads.read_request(data[: end + len(heads.END_OF_HEAD)], self._reception.lines)
         if isinstance(head, Problem):
             self._refuse(head)
-            return
-        self._accept(head, data[end + len(END_OF_HEAD) :])
+        else:
+            self._accept(head, data[end + len(heads.END_OF_HEAD) :])
 
     def _accept(self, head: RequestHead, rest: bytes) -> None:
         request = check_request(head, self._reception.own)

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from proxy.body import Body
 from proxy.call import Call
 from proxy.core.answers import Asked
-from proxy.core.headers import end_to_end_request, urgency, wait_preference
 from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, LONGEST_KEY, Keys, new_key
 from proxy.core.limits import Ask
 from proxy.core.lines import Ticket
 from proxy.core.marks import without
-from proxy.core.model import Headers, Host, Route
+from proxy.core.model import Headers, Host, Route, Terms
 from proxy.core.retry import REPEATABLE, History
 from proxy.telemetry import Record
 
+SAFE = frozenset({"GET", "HEAD"})
+"""Methods that are preferred as a probe."""
 LONGEST_WAIT_SECONDS = 3600.0
 """The most that `Prefer: wait` can ask for."""
 
@@ -23,41 +24,64 @@ LONGEST_WAIT_SECONDS = 3600.0
 class Job:
     """The state of one request between its stages; nothing here decides."""
 
+    __slots__ = (
+        "_headers",
+        "_key",
+        "_random_bits",
+        "_retry_after_max",
+        "body",
+        "call",
+        "deadline",
+        "history",
+        "record",
+        "retry_after",
+        "route",
+        "shared_by",
+        "ticket",
+    )
+
     def __init__(
         self,
         call: Call,
         route: Route,
-        asked: Asked,
+        terms: Terms,
         record: Record,
         max_wait: float,
+        retry_after_max: float,
         random_bits: Callable[[int], bytes] | None,
     ) -> None:
         self.call = call
         self.route = route
-        self.asked = asked
         self.record = record
         self.body: Body | None = None
         self.retry_after: float | None = None
-        wait = wait_preference(call.fields)
-        self.deadline = record.arrived + min(max_wait if wait is None else wait, LONGEST_WAIT_SECONDS)
+        wait = max_wait if terms.wait is None else terms.wait
+        self.deadline = record.arrived + min(wait, LONGEST_WAIT_SECONDS)
         self.ticket = Ticket(
             Ask(route.app, route.tenant, route.api),
             record.arrived,
             self.deadline,
-            urgency(call.fields),
-            safe=call.method in {"GET", "HEAD"},
+            terms.urgency,
+            call.method in SAFE,
         )
         self.shared_by: Callable[[], int] | None = None
         """How many others want what this request is about to get, where it can be shared."""
-        self._headers = end_to_end_request(call.fields)
+        self._headers = terms.headers
+        self._key = terms.key
         self._random_bits = random_bits
-        self._key = call.fields.get(b"idempotency-key")
+        self._retry_after_max = retry_after_max
         own = random_bits is not None and self._key is None
         own = own and call.method in KEYED_METHODS and route.host is Host.API
         keyed = own or 0 < len(self._key or b"") <= LONGEST_KEY
-        self.history = History(call.method, keyed, own_key=own, tenant=route.tenant is not None)
+        self.history = History(call.method, keyed, own, tenant=route.tenant is not None)
         if own:
             self.renew_key()
+
+    @property
+    def asked(self) -> Asked:
+        """What an answer of the proxy's own needs to know."""
+        accept = self.call.fields.get(b"accept", b"")
+        return Asked(self.record.id, accept, self._retry_after_max)
 
     def gone(self) -> bool:
         """True once nobody wants the answer: the caller can leave during any wait, and so can those who share

@@ -28,7 +28,7 @@ from proxy.core.marks import Course, marks
 from proxy.core.model import Execution, Failure, Host, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
-from proxy.core.route import AppIds, Families, Prefixes, route
+from proxy.core.route import AppIds, Families, Prefixes, route, terms_of
 from proxy.job import Job
 from proxy.refreshes import Ended, Reached, Refreshes
 from proxy.replies import Passed, give_up, pass_on, refuse, refuse_expired, unkept
@@ -133,17 +133,17 @@ class Pipeline:
             job.close()
 
     def _route(self, call: Call, record: Record) -> Job | Answer:
-        asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
-        app = self._apps.of(call.fields.get(b"authorization"))
-        found = route(call.target, call.fields, self._families, app)
+        terms = terms_of(call.fields, self._apps)
+        found = route(call.target, terms, self._families)
         if isinstance(found, str):
+            asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
             detail = {
                 "tenant_invalid": "Xero-Tenant-Id is not one name of at most 100 printable characters.",
             }.get(found, "The request target is not a path.")
             return failed(found, detail, asked)
         record.routed(found)
         bits = self._random_bits if self._policy.idempotency else None
-        return Job(call, found, asked, record, self._policy.max_wait, bits)
+        return Job(call, found, terms, record, self._policy.max_wait, self._policy.retry_after_max, bits)
 
     async def _admit(self, call: Call, job: Job) -> Answer | None:
         """Room in the line, then the whole body, before any permit is taken. Without a body there is nothing

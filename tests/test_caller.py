@@ -17,6 +17,7 @@ from tests.sockets import (
     read_answer,
     request,
     status,
+    until,
 )
 
 
@@ -116,3 +117,14 @@ async def test_malformed_requests_are_refused_without_being_quoted_anywhere(
     assert b"canary" not in answers
     assert "canary" not in caplog.text
     assert not any(b"smuggled" in request for request in seen.requests)
+
+
+async def test_what_was_read_of_requests_is_kept_no_longer_than_some_caller_is_connected() -> None:
+    async with downstream(ok) as proxied:
+        reception = proxied.downstream._reception
+        async with caller(proxied.port) as (reader, writer):
+            writer.write(request(b"GET /"))
+            await read_answer(reader)
+            assert reception.lines.blocks
+        await until(lambda: not reception.callers)
+        assert not reception.lines.blocks

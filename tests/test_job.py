@@ -8,9 +8,9 @@ import pytest
 
 from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.answers import Asked
 from proxy.core.idempotency import KEY_LIFE_SECONDS, Keys
 from proxy.core.model import Execution, Headers, Host, ResponseClass, Route
+from proxy.core.route import AppIds, terms_of
 from proxy.job import LONGEST_WAIT_SECONDS, Job
 from proxy.telemetry import Record
 from tests.fakes import VirtualLoop
@@ -42,7 +42,8 @@ def job(
     call = FakeCall(Clock(loop), method, headers=headers)
     loop.close()
     route = Route(host, "accounting", "app", tenant, limited=True, template="/")
-    return Job(cast("Call", call), route, Asked("id"), Record("id", NOW, method), 120.0, bits)
+    terms = terms_of(call.fields, AppIds())
+    return Job(cast("Call", call), route, terms, Record("id", NOW, method), 120.0, 300.0, bits)
 
 
 def keys(headers: Headers) -> list[bytes]:

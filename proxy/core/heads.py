@@ -3,7 +3,9 @@
 Whatever two readers could understand in two ways is refused: control bytes, lines that do not end with CR LF,
 folded fields, blanks before a colon, names that are no tokens. Nothing is repaired.
 
-The same few lines come again and again, so each side remembers those that hold no secret.
+The same few lines come again and again, so each side remembers those that hold no secret. A program sends all
+of its fields again and again, its token among them: what was read of them is kept for its next request, but
+not of requests with a body, for `BLOCKS_KEPT` at most, and only while some caller is connected.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ MAX_REQUEST_FIELD = 8000
 END_OF_HEAD = b"\r\n\r\n"
 LINES_KEPT = 4096
 LINE_KEPT_BYTES = 256
+BLOCKS_KEPT = 512
+BLOCK_KEPT_BYTES = 4096
 
 _REMEMBERED = frozenset(
     {
@@ -45,8 +49,16 @@ _REMEMBERED = frozenset(
 )
 """Fields that hold no secret and whose lines repeat."""
 
+_OF_ONE_REQUEST = (b"content-length", b"transfer-encoding", b"idempotency-key")
+"""Where one of these stands, the same fields will hardly come again."""
+
 _EMPTY_LINES = re.compile(rb"\A(?:\r\n)+")
 _METHODS = {method.encode(): method for method in METHODS}
+_VERSIONS = (b"HTTP/1.1", b"HTTP/1.0")
+_VERSION_ENDS = tuple(b" " + version for version in _VERSIONS)
+_TOO_LARGE = Problem(
+    Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_FIELDS} fields and {MAX_HEAD} bytes at most."
+)
 _METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _OTHER_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -65,12 +77,23 @@ class ResponseHead(NamedTuple):
 
 
 class Lines:
-    """Reads field lines, and remembers `LINES_KEPT` of those that repeat."""
+    """Reads field lines, and remembers `LINES_KEPT` of those that repeat. `blocks` holds what was read of all
+    lines of a head.
+    """
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "blocks")
 
     def __init__(self) -> None:
         self._known: dict[bytes, tuple[bytes, tuple[bytes, bytes]]] = {}
+        self.blocks: dict[bytes, Fields] = {}
+
+    def keep(self, block: bytes, fields: Fields) -> None:
+        """Keep what was read of a request's fields."""
+        if len(block) > BLOCK_KEPT_BYTES or any(name in fields for name in _OF_ONE_REQUEST):
+            return
+        if len(self.blocks) >= BLOCKS_KEPT:
+            self.blocks.clear()
+        self.blocks[block] = fields
 
     def fields(self, texts: list[bytes]) -> Fields | None:
         """The fields that these lines hold, or None where one of them is malformed."""
@@ -102,29 +125,39 @@ class Lines:
 
 def read_request(head: bytes, lines: Lines) -> RequestHead | Problem:
     """The request whose head, up to the empty line at its end, is `head`; or why it is none."""
-    start, *texts = head[: -len(END_OF_HEAD)].split(b"\r\n")
-    if len(head) > MAX_HEAD or len(texts) > MAX_FIELDS:
-        detail = f"The head may hold {MAX_FIELDS} fields and {MAX_HEAD} bytes at most."
-        return Problem(Refusal.HEAD_TOO_LARGE, detail)
-    if len(head) > MAX_REQUEST_FIELD and max(map(len, texts), default=0) > MAX_REQUEST_FIELD:
-        return Problem(Refusal.HEAD_TOO_LARGE, f"A field may have {MAX_REQUEST_FIELD} bytes at most.")
-    fields = lines.fields(texts)
+    start, _, block = head.partition(b"\r\n")
+    fields = lines.blocks.get(block)
+    if fields is None:
+        found = _request_fields(block, lines) if len(head) <= MAX_HEAD else _TOO_LARGE
+        if isinstance(found, Problem):
+            return found
+        fields = found
     method, target, version = parts if len(parts := start.split(b" ")) == 3 else (b"", b"", b"")
     known = _METHODS.get(method)
-    if fields is None or known is None or version not in (b"HTTP/1.1", b"HTTP/1.0"):
-        return _request_problem(start, fields)
+    if known is None or version not in _VERSIONS:
+        return _start_problem(start)
     http10 = version == b"HTTP/1.0"
     keep_alive, upgrade = _connection(fields, http10=http10)
     return RequestHead(known, target, fields, http10, keep_alive, upgrade)
 
 
-def _request_problem(start: bytes, fields: Fields | None) -> Problem:
-    if fields is None or start.translate(_WITHOUT_CONTROLS) != start:
-        return Problem(
-            Refusal.MALFORMED,
-            "The head holds control bytes, a line that does not end with CR LF, or one that is no field.",
-        )
-    if not start.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+def _request_fields(block: bytes, lines: Lines) -> Fields | Problem:
+    texts = block[: -len(b"\r\n")].split(b"\r\n")[:-1]
+    if len(texts) > MAX_FIELDS:
+        return _TOO_LARGE
+    if len(block) > MAX_REQUEST_FIELD and max(map(len, texts), default=0) > MAX_REQUEST_FIELD:
+        return Problem(Refusal.HEAD_TOO_LARGE, f"A field may have {MAX_REQUEST_FIELD} bytes at most.")
+    fields = lines.fields(texts)
+    if fields is None:
+        return Problem(Refusal.MALFORMED, "The head holds a line that is no field, or control bytes.")
+    lines.keep(block, fields)
+    return fields
+
+
+def _start_problem(start: bytes) -> Problem:
+    if start.translate(_WITHOUT_CONTROLS) != start:
+        return Problem(Refusal.MALFORMED, "The request line holds control bytes.")
+    if not start.endswith(_VERSION_ENDS):
         kind = Refusal.VERSION if _OTHER_VERSION.fullmatch(start) else Refusal.MALFORMED
         return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
     method = start.partition(b" ")[0]

@@ -52,6 +52,22 @@ class Host(StrEnum):
     IDENTITY = "identity"
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the fields of a request say, whatever its method and target.
+
+    `tenant` is None where no organisation can be meant, `wait` the seconds that the caller prefers to wait at
+    most, `key` its idempotency key; None where it gives none. `headers` are those that go on to Xero.
+    """
+
+    app: str
+    tenant: str | None
+    wait: float | None
+    urgency: int
+    key: bytes | None
+    headers: Headers
+
+
 class Route(NamedTuple):
     """Where a request goes and whose limits it uses.
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proxy.core.fields import Fields
-from proxy.core.model import Host, Route
+from proxy.core.headers import end_to_end_request, urgency, wait_preference
+from proxy.core.model import Host, Route, Terms
 
 DEFAULT_APP = "default"
 """The app of requests whose token does not name one."""
@@ -53,11 +54,30 @@ Prefixes = Mapping[bytes, Family]
 
 
 class Families:
-    """Which family a path belongs to, and the path for logs; remembers what is asked often."""
+    """Which family a path belongs to, and where its requests go; remembers what is asked often."""
 
     def __init__(self, prefixes: Prefixes) -> None:
         self._prefixes = prefixes
         self._usual = lru_cache(maxsize=_PATHS_KEPT)(self._place)
+        self._usual_route = lru_cache(maxsize=_PATHS_KEPT)(self._route)
+
+    def route(self, path: bytes, app: str, tenant: str) -> Route:
+        """Where `app` sends a request for a path, `tenant` being empty where it names none."""
+        route = self._usual_route if len(path) <= _USUAL_PATH else self._route
+        return route(path, app, tenant)
+
+    def _route(self, path: bytes, app: str, tenant: str) -> Route:
+        family, template = self.place(path)
+        if family is None:
+            return Route(Host.API, OTHER, app, tenant or app, limited=True, template=template)
+        return Route(
+            host=family.host,
+            api=family.name,
+            app=app,
+            tenant=(tenant or app) if family.tenant else None,
+            limited=family.host is Host.API,
+            template=template,
+        )
 
     def place(self, path: bytes) -> tuple[Family | None, str]:
         """The family of a path, None where it is of none, and the template that stands for it."""
@@ -69,28 +89,17 @@ class Families:
         return family, "/*" if family is None else _template(family, segments)
 
 
-def route(target: bytes, fields: Fields, families: Families, app: str) -> Route | str:
-    """The route of `app`'s request for the raw `target`; or the class of the answer that refuses it.
+def route(target: bytes, terms: Terms, families: Families) -> Route | str:
+    """The route of a request for the raw `target`; or the class of the answer that refuses it.
 
     `invalid_request`: the target is not a path, so a host could hide in it. `tenant_invalid`: see
     `tenant_of`.
     """
     if not target.startswith(b"/") or target.startswith(b"//"):
         return "invalid_request"
-    tenant = tenant_of(fields)
-    if tenant is None:
+    if terms.tenant is None:
         return "tenant_invalid"
-    family, template = families.place(target.partition(b"?")[0].partition(b"#")[0])
-    if family is None:
-        return Route(Host.API, OTHER, app, tenant or app, limited=True, template=template)
-    return Route(
-        host=family.host,
-        api=family.name,
-        app=app,
-        tenant=(tenant or app) if family.tenant else None,
-        limited=family.host is Host.API,
-        template=template,
-    )
+    return families.route(target.partition(b"?")[0].partition(b"#")[0], terms.app, terms.tenant)
 
 
 def tenant_of(fields: Fields) -> str | None:
@@ -130,6 +139,21 @@ def app_name(client: object) -> str:
     if not isinstance(client, str) or not 0 < len(client) <= _NAME_CHARACTERS:
         return DEFAULT_APP
     return client if client.isascii() and client.isprintable() and " " not in client else DEFAULT_APP
+
+
+def terms_of(fields: Fields, apps: AppIds) -> Terms:
+    """What the fields of a request say; looked for once where many requests have the same."""
+    terms = fields.terms
+    if terms is None:
+        terms = fields.terms = Terms(
+            app=apps.of(fields.get(b"authorization")),
+            tenant=tenant_of(fields),
+            wait=wait_preference(fields) if b"prefer" in fields else None,
+            urgency=urgency(fields),
+            key=fields.get(b"idempotency-key"),
+            headers=end_to_end_request(fields),
+        )
+    return terms
 
 
 class AppIds:

@@ -240,5 +240,26 @@ def test_no_more_than_a_bound_and_no_secret_is_remembered(monkeypatch: pytest.Mo
     assert remembered.fields([b"User-Agent: " + b"canary" * 100])
     for name in (b"a", b"b", b"c"):
         assert remembered.fields([b"Host: " + name]) == {b"host": name}
+    assert not remembered.blocks
     known = remembered._known
     assert known.keys() == {b"Host: c"}
+
+
+def test_the_fields_of_a_request_are_kept_unless_they_are_of_one_request_or_large() -> None:
+    remembered = Lines()
+    first, again = (read_request(GET, remembered) for _ in range(2))
+    assert isinstance(first, RequestHead)
+    assert isinstance(again, RequestHead)
+    assert again.fields is first.fields
+    others = b"Content-Length: 0", b"Idempotency-Key: a", b"Transfer-Encoding: chunked", b"A: " + b"a" * 5000
+    for line in others:
+        read_request(b"PUT / HTTP/1.1\r\nHost: x\r\n" + line + b"\r\n\r\n", remembered)
+    assert len(remembered.blocks) == 1
+
+
+def test_no_more_than_a_bound_of_blocks_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "BLOCKS_KEPT", 2)
+    remembered = Lines()
+    for name in (b"a", b"b", b"c"):
+        read_request(b"GET / HTTP/1.1\r\nHost: " + name + b"\r\n\r\n", remembered)
+    assert list(remembered.blocks) == [b"Host: c\r\n\r\n"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 
 from config.apis import load_apis
 from proxy.core.fields import Fields
-from proxy.core.model import Headers, Host, Route
-from proxy.core.route import AppIds, Families, app_id, route, tenant_of
+from proxy.core.headers import end_to_end_request
+from proxy.core.model import Headers, Host, Route, Terms
+from proxy.core.route import AppIds, Families, app_id, route, tenant_of, terms_of
 
 PREFIXES = load_apis()
 TENANT = b"6F5A0E9C-0000-4000-8000-0123456789ab"
@@ -22,8 +24,13 @@ def token(claims: object) -> bytes:
     return b"Bearer e30." + payload + b".c2ln"
 
 
+def look(target: bytes, headers: Headers) -> Route | str:
+    terms = replace(terms_of(Fields(headers), AppIds()), app="app")
+    return route(target, terms, Families(PREFIXES))
+
+
 def routed(target: bytes, headers: Headers = HEADERS) -> Route:
-    found = route(target, Fields(headers), Families(PREFIXES), "app")
+    found = look(target, headers)
     assert isinstance(found, Route)
     return found
 
@@ -89,7 +96,7 @@ def test_no_way_leads_out_of_an_exempt_prefix_without_being_limited(start: bytes
     "target", [b"", b"*", b"//evil.test/x", b"http://evil.test/", b"evil.test:443", b"?/x"]
 )
 def test_a_target_that_is_no_path_is_refused(target: bytes) -> None:
-    assert route(target, Fields(HEADERS), Families(PREFIXES), "app") == "invalid_request"
+    assert look(target, HEADERS) == "invalid_request"
 
 
 @pytest.mark.parametrize("headers", [(), ((b"Xero-Tenant-Id", b""),), ((b"Xero-Tenant-Id", b" "),)])
@@ -102,7 +109,7 @@ def test_a_request_without_a_tenant_spends_the_limits_of_the_app_itself(headers:
 )
 def test_a_header_that_cannot_name_an_organisation_is_refused(values: list[bytes]) -> None:
     headers = tuple((b"XERO-TENANT-ID", value) for value in values)
-    assert route(b"/api.xro/2.0/Invoices", Fields(headers), Families(PREFIXES), "app") == "tenant_invalid"
+    assert look(b"/api.xro/2.0/Invoices", headers) == "tenant_invalid"
     assert tenant_of(Fields(headers)) is None
 
 
@@ -170,7 +177,7 @@ def test_no_token_is_kept() -> None:
 )
 def test_any_target_is_routed_or_refused(target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
     for start in (b"", b"/", b"/connections/", b"/api.xro/2.0/"):
-        found = route(start + target, Fields(tuple(headers)), Families(PREFIXES), "app")
+        found = look(start + target, tuple(headers))
         if isinstance(found, str):
             assert found in {"invalid_request", "tenant_invalid"}
         else:
@@ -208,3 +215,12 @@ def test_any_authorization_gives_a_name(raw: bytes, value: object) -> None:
         assert 0 < len(name) <= 100
         assert name.isascii()
         assert name.isprintable()
+
+
+def test_what_fields_say_is_looked_for_once_and_is_the_same_each_time() -> None:
+    headers = (*HEADERS, (b"Prefer", b"wait=3"), (b"Priority", b"u=1"), (b"Idempotency-Key", b"k"))
+    fields, apps = Fields(headers), AppIds()
+    terms = terms_of(fields, apps)
+    assert terms_of(fields, apps) is terms
+    onward = end_to_end_request(Fields(headers))
+    assert terms == Terms("default", TENANT.lower().decode(), 3.0, 1, b"k", onward)

@@ -58,7 +58,7 @@ class Job:
         wait = max_wait if terms.wait is None else terms.wait
         self.deadline = record.arrived + min(wait, LONGEST_WAIT_SECONDS)
         self.ticket = Ticket(
-            Ask(route.app, route.tenant, route.api),
+            Ask.of(route.app, route.tenant, route.api),
             record.arrived,
             self.deadline,
             terms.urgency,

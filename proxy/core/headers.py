@@ -8,13 +8,13 @@ answer which carries them is always the proxy's word.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from proxy.core.fields import Fields
 from proxy.core.model import Headers
 
 VIA = (b"Via", b"1.1 xero-proxy")
 DEFAULT_URGENCY = 3
+NAMES_KEPT = 256
 MOST_URGENT, LEAST_URGENT = 0, 7
 
 _HOP_BY_HOP = frozenset(
@@ -53,28 +53,36 @@ _PREFERENCE = re.compile(
 )
 
 
+class _Passage(dict[bytes, bool]):
+    """Whether a field goes on, by its name as it was written; remembers `NAMES_KEPT` of them."""
+
+    def __init__(self, dropped: frozenset[bytes], dropped_prefix: bytes) -> None:
+        super().__init__()
+        self._dropped = dropped
+        self._dropped_prefix = dropped_prefix
+
+    def __missing__(self, name: bytes) -> bool:
+        folded = name.lower()
+        goes_on = folded not in self._dropped and not folded.startswith(self._dropped_prefix)
+        if len(self) < NAMES_KEPT:
+            self[name] = goes_on
+        return goes_on
+
+
+_TO_XERO = _Passage(_NOT_IN_REQUESTS, b"proxy-")
+_TO_CALLER = _Passage(_NOT_IN_RESPONSES, b"x-xero-proxy-")
+
+
 def end_to_end_request(fields: Fields) -> Headers:
     """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added."""
-    kept = [field for field in fields.raw if _goes_to_xero(field[0])]
+    kept = [field for field in fields.raw if _TO_XERO[field[0]]]
     kept.append(VIA)
     return _without_nominated(kept, fields)
 
 
 def end_to_end_response(fields: Fields) -> Headers:
     """Return what of Xero's fields goes to the caller: order, repetition, case and bytes kept."""
-    return _without_nominated([field for field in fields.raw if _goes_to_caller(field[0])], fields)
-
-
-@lru_cache(maxsize=256)
-def _goes_to_xero(name: bytes) -> bool:
-    folded = name.lower()
-    return folded not in _NOT_IN_REQUESTS and not folded.startswith(b"proxy-")
-
-
-@lru_cache(maxsize=256)
-def _goes_to_caller(name: bytes) -> bool:
-    folded = name.lower()
-    return folded not in _NOT_IN_RESPONSES and not folded.startswith(b"x-xero-proxy-")
+    return _without_nominated([field for field in fields.raw if _TO_CALLER[field[0]]], fields)
 
 
 def _without_nominated(kept: list[tuple[bytes, bytes]], fields: Fields) -> Headers:

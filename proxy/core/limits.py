@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from proxy.core.accounts import Account, Accounts, Caps
 from proxy.core.holds import HoldChange, Holds, HoldTimes, keys_of
@@ -37,6 +38,12 @@ class Ask:
     app: str
     tenant: str | None
     api: str
+
+    @staticmethod
+    @lru_cache(maxsize=32_768)
+    def of(app: str, tenant: str | None, api: str) -> Ask:
+        """The same one each time, where it is asked for often."""
+        return Ask(app, tenant, api)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,26 +11,26 @@ from itertools import repeat
 class Moments:
     """Sorted moments of which the oldest may be forgotten; counts include the forgotten ones."""
 
-    __slots__ = ("forgotten", "times")
+    __slots__ = ("forgotten", "times", "total")
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.forgotten = 0
-
-    @property
-    def total(self) -> int:
+        self.total = 0
         """How many there have been."""
-        return self.forgotten + len(self.times)
 
     def add(self, when: float) -> None:
         """Remember one; constant time when it is the latest."""
-        if not self.times or when >= self.times[-1]:
-            self.times.append(when)
+        times = self.times
+        self.total += 1
+        if not times or when >= times[-1]:
+            times.append(when)
         else:
-            insort(self.times, when)
+            insort(times, when)
 
     def remove(self, when: float) -> None:
         """Take back one that was added at `when`, be it forgotten or not."""
+        self.total -= 1
         place = bisect_left(self.times, when)
         if self.times[place : place + 1] == [when]:
             del self.times[place]
@@ -45,7 +45,7 @@ class Moments:
         """How many were at `when` or earlier; constant time when all were."""
         times = self.times
         if not times or times[-1] <= when:
-            return self.forgotten + len(times)
+            return self.total
         return self.forgotten + bisect_right(times, when)
 
     def after(self, when: float) -> Iterator[float]:

@@ -7,6 +7,7 @@ later than its response, and the call that takes its place is sent no earlier th
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
@@ -74,8 +75,7 @@ class Window:
         """Calls that the server may still count."""
         horizon = now - self._span
         others = self._others
-        sent = self._sent
-        count = sent.forgotten + len(sent.times) - self._settled.until(horizon)
+        count = self._sent.total - self._settled.until(horizon)
         return count + others.total - others.until(horizon) if others.total else count
 
     def own(self, now: float) -> int:
@@ -155,6 +155,7 @@ class Window:
     def _restore(self, count: int, settled: float, now: float) -> None:
         if settled > now - self._span:
             self._sent.forgotten += count
+            self._sent.total += count
             for _ in range(count):
                 self._settled.add(settled)
 
@@ -180,7 +181,8 @@ class Window:
         settled = self._settled.before(sent_at)
         missing = self._least(settled, head_at) - counted
         if missing > 0:
-            self._began_after = next(islice(self._sent.after(self._oldest(head_at)), missing - 1, None))
+            times = self._sent.times
+            self._began_after = times[bisect_right(times, self._oldest(head_at)) + missing - 1]
             self._began_before = head_at
         if sent_at >= self._read[0]:
             self._read = (sent_at, remaining, self._gone(now))

@@ -155,13 +155,13 @@ def response_framing(
     coding, or a coding other than `chunked`.
     """
     length: int | None = None
-    lengths, codings = fields.every(b"content-length"), fields.every(b"transfer-encoding")
-    if lengths:
+    if b"content-length" in fields:
+        lengths = fields.every(b"content-length")
         if len(lengths) > 1 or not lengths[0].isdigit() or len(lengths[0]) > MAX_SIZE_DIGITS:
             raise BadFraming("Content-Length is malformed or repeated")
         length = int(lengths[0])
-    chunked = bool(codings)
-    if chunked and (len(codings) > 1 or codings[0].lower() != b"chunked"):
+    chunked = b"transfer-encoding" in fields
+    if chunked and [coding.lower() for coding in fields.every(b"transfer-encoding")] != [b"chunked"]:
         raise BadFraming("Transfer-Encoding is not exactly chunked")
     if chunked and length is not None:
         raise BadFraming("Content-Length stands beside Transfer-Encoding")

@@ -43,6 +43,8 @@ _REMEMBERED = frozenset(
         b"transfer-encoding",
         b"user-agent",
         b"vary",
+        b"x-appminlimit-remaining",
+        b"x-daylimit-remaining",
         b"x-minlimit-remaining",
         b"xero-tenant-id",
     },
@@ -188,10 +190,14 @@ def _connection(fields: Fields, *, http10: bool) -> tuple[bool, bool]:
     """Whether the sender wants to keep the connection, and whether it wants another protocol."""
     if b"connection" not in fields:
         return not http10, False
-    values = b",".join(fields.every(b"connection")).lower().split(b",")
-    options = {value.strip(b" \t") for value in values}
+    options = _options(b",".join(fields.every(b"connection")))
     keep_alive = b"close" not in options and (not http10 or b"keep-alive" in options)
     return keep_alive, b"upgrade" in options and b"upgrade" in fields
+
+
+@lru_cache(maxsize=32)
+def _options(connection: bytes) -> frozenset[bytes]:
+    return frozenset(option.strip(b" \t") for option in connection.lower().split(b","))
 
 
 @lru_cache(maxsize=1024)

@@ -64,7 +64,11 @@ class Sender:
         self._telemetry.attempt(job.route.api, row.name, seconds)
         if permit is not None:
             self._access.learn(job.route, job.authorization, row, began)
-        await self._settle(permit, self._settlement(job, outcome, row), outcome)
+        settlement = self._settlement(job, outcome, row)
+        if isinstance(outcome, Response) and not outcome.complete:
+            outcome.read_ahead(lambda _whole: self._settle_later(permit, settlement))
+        elif permit is not None:
+            await self._scheduler.settle(permit, settlement)
         return outcome, row
 
     async def give_back(self, permit: Permit) -> None:
@@ -83,17 +87,10 @@ class Sender:
         if isinstance(outcome, Failure):
             job.retry_after = None
             return Settlement(row, outcome.sent, self._clock.now())
-        job.retry_after = retry_after_seconds(outcome.fields, self._clock.wall())
+        job.retry_after = None
+        if b"retry-after" in outcome.fields:
+            job.retry_after = retry_after_seconds(outcome.fields, self._clock.wall())
         return Settlement(row, True, outcome.head_at, remaining(outcome.fields), job.retry_after)
-
-    async def _settle(
-        self, permit: Permit | None, settlement: Settlement, outcome: Response | Failure
-    ) -> None:
-        """At once where the body has come; otherwise when upstream has delivered it."""
-        if isinstance(outcome, Response) and not outcome.complete:
-            outcome.read_ahead(lambda _whole: self._settle_later(permit, settlement))
-        elif permit is not None:
-            await self._scheduler.settle(permit, settlement)
 
     def _settle_later(self, permit: Permit | None, settlement: Settlement) -> None:
         if permit is None:

@@ -172,7 +172,7 @@ class Caller(Connection):
         self._call = call
         if rest:
             self.data_received(rest)
-        self._task = asyncio.get_running_loop().create_task(self._run(call))
+        self._task = asyncio.Task(self._run(call), name="request")
 
     def _take_body(self, call: Call, inflow: Inflow, data: bytes) -> None:
         framing = call.framing

@@ -22,12 +22,13 @@ class Timer(Protocol):
 class Clock:
     """Monotonic seconds, timers and the wall clock of the running event loop.
 
-    `now` is the loop's own function and no method around it: a request asks for the time a dozen times.
+    `now` is what the loop reads and nothing around it: a request asks for the time a dozen times.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._loop = loop or asyncio.get_running_loop()
-        self.now: Callable[[], float] = self._loop.time
+        usual = type(self._loop).time is asyncio.BaseEventLoop.time
+        self.now: Callable[[], float] = time.monotonic if usual else self._loop.time
         """Monotonic seconds; only differences mean something."""
 
     def wall(self) -> float:

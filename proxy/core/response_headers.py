@@ -49,11 +49,11 @@ def correlation_id(fields: Fields) -> str:
 
 
 def _smallest(fields: Fields, name: bytes) -> int | None:
-    if fields.repeats:
+    if fields.repeats and name in fields:
         numbers = [_number(value.strip()) for value in fields.every(name)]
         return min((number for number in numbers if number is not None), default=None)
     value = fields.get(name)
-    return None if value is None else _number(value.strip())
+    return None if value is None else _number(value)
 
 
 def _number(value: bytes) -> int | None:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from proxy.core.fields import Fields
 from proxy.core.headers import (
+    NAMES_KEPT,
     VIA,
     end_to_end_request,
     end_to_end_response,
@@ -151,3 +152,9 @@ def test_what_connection_names_beside_the_usual_is_removed_too() -> None:
     assert end_to_end_request(Fields(headers)) == ((b"A", b"b"), VIA)
     usual = ((b"Connection", b"Keep-Alive"), (b"A", b"b"))
     assert end_to_end_response(Fields(usual)) == ((b"A", b"b"),)
+
+
+def test_very_many_names_pass_as_the_first_do() -> None:
+    headers = tuple((b"X-%d" % number, b"") for number in range(2 * NAMES_KEPT))
+    for _ in range(2):
+        assert end_to_end_response(Fields((*headers, (b"X-Xero-Proxy-Class", b"forged")))) == headers

@@ -288,3 +288,8 @@ def test_a_thousand_apps_at_once_are_not_looked_through_at_every_call(
     for number in range(1000):
         granted(limits, Ask(f"app{number}", f"t{number}", "accounting"), 0.0)
     assert looked <= 1000 * 2 * 8
+
+
+def test_who_asks_often_has_one_ask() -> None:
+    assert Ask.of("app", None, "files") is Ask.of("app", None, "files")
+    assert Ask.of("app", "t", "files") == Ask("app", "t", "files")

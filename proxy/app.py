@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 from prometheus_client import CollectorRegistry
@@ -21,9 +20,7 @@ from proxy.access import AccessMemory
 from proxy.admin import Admin, AdminPort
 from proxy.body import BodyStore
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
 from proxy.core.answers import Asked, failed
-from proxy.core.holds import HoldTimes
 from proxy.core.idempotency import Keys
 from proxy.core.marks import Course, marks
 from proxy.core.model import Headers, Snapshot
@@ -37,9 +34,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
 from proxy.stores import Store
-from proxy.stores.choice import claims
-from proxy.stores.memory import MemoryStore
-from proxy.stores.sqlite import SqliteStore
+from proxy.stores.choice import claims, store
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
@@ -77,7 +72,7 @@ class Sidecar:
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
         keys = Keys()
-        self._store = _store(settings, clock, random, keys, StoreTelemetry(registry, log))
+        self._store = store(settings, clock, random, keys, StoreTelemetry(registry, log))
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
@@ -182,39 +177,6 @@ class Sidecar:
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)
-
-
-def _store(settings: Settings, clock: Clock, random: Random, keys: Keys, telemetry: StoreTelemetry) -> Store:
-    caps = Caps(
-        minute=settings.tenant_minute_limit,
-        minute_seconds=settings.minute_window_seconds,
-        day=settings.tenant_day_limit,
-        concurrent=settings.tenant_concurrent_limit,
-        app_minute=settings.app_minute_limit,
-    )
-    times = HoldTimes(
-        offline=settings.offline_backoff_seconds,
-        backoff=settings.retry_backoff_seconds,
-        backoff_max=settings.retry_backoff_max_seconds,
-    )
-    if settings.state_file:
-        path = Path(settings.state_file)
-        return SqliteStore(caps, times, clock, random, path=path, keys=keys, telemetry=telemetry)
-    if not settings.redis_url:
-        return MemoryStore(caps, times, clock, random)
-    from proxy.stores.redis import RedisStore  # noqa: PLC0415 - nobody else shall load a Redis client
-    from proxy.stores.session import Server  # noqa: PLC0415 - as above
-
-    return RedisStore(
-        Server(settings.redis_url, settings.redis_timeout_seconds),
-        caps,
-        times,
-        clock,
-        random,
-        telemetry,
-        prefix=settings.redis_prefix,
-        app_id=settings.redis_app_id,
-    )
 
 
 def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Telemetry) -> Scheduler:

@@ -16,7 +16,7 @@ from config.responses import load_responses
 from config.settings import read_settings
 from config.values import TenantLabel
 from proxy.access import AccessMemory
-from proxy.app import _pipeline, _scheduler, _store
+from proxy.app import _pipeline, _scheduler
 from proxy.call import Call
 from proxy.core.fields import Fields
 from proxy.core.idempotency import Keys
@@ -26,6 +26,7 @@ from proxy.pipeline import Pipeline
 from proxy.refreshes import Refreshes
 from proxy.response import Response
 from proxy.simulator.answers import SimRequest
+from proxy.stores import choice
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Telemetry
 from proxy.upstream import Outbound, Upstream
@@ -71,7 +72,7 @@ def _sidecar(organisation: Organisation, random: Random) -> Iterator[Pipeline]:
     log = Log(organisation.clock.wall, descriptor=sink)
     registry, keys = CollectorRegistry(), Keys()
     telemetry = Telemetry(registry, log, TenantLabel.ID, "bench")
-    store = _store(settings, organisation.clock, random, keys, StoreTelemetry(registry, log))
+    store = choice.store(settings, organisation.clock, random, keys, StoreTelemetry(registry, log))
     scheduler = _scheduler(settings, store, organisation.clock, telemetry)
     upstream = cast("Upstream", _Direct(organisation))
     try:

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from config.settings import read_settings
 from config.values import LogLevel, TenantLabel
-from proxy.app import _scheduler, _store
+from proxy.app import _scheduler
 from proxy.clock import Clock
 from proxy.core.accounts import TENANTS_KEPT
 from proxy.core.idempotency import Keys
@@ -23,6 +23,7 @@ from proxy.core.model import Execution, ResponseClass
 from proxy.gauges import Gauges
 from proxy.log import Log
 from proxy.scheduler import Scheduler
+from proxy.stores import choice
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import TENANTS_MAX, Record, Telemetry
 from tests.e2e.harness import request
@@ -40,7 +41,7 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     log = Log(clock.wall, descriptor=sink, level=LogLevel.ERROR)
     telemetry = Telemetry(registry, log, TenantLabel.ID, "x")
     settings = read_settings({})
-    store = _store(settings, clock, Random(0), Keys(), StoreTelemetry(registry, log))
+    store = choice.store(settings, clock, Random(0), Keys(), StoreTelemetry(registry, log))
     scheduler = _scheduler(settings, store, clock, telemetry)
     registry.register(Gauges(scheduler.snapshot, telemetry.tenants, lambda: log.dropped))
     try:

@@ -151,7 +151,7 @@ class Measured:
 def settlement(script: Script, number: int, ask: Ask, now: float, row: ResponseClass = OK) -> Arguments:
     permit = Permit(number, ask, keys_of(ask.app, ask.tenant, ask.api), now)
     return script.settle(
-        permit, Settlement(row, True, now, Remaining(60, max(0, 5000 - number), 10_000)), now, 0.5
+        permit, Settlement(row, True, now, Remaining(60, max(1000, 5000 - number), 10_000)), now, 0.5
     )
 
 

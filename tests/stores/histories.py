@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, field
-from math import inf
 from random import Random
 from typing import Any
 
@@ -23,27 +22,14 @@ from proxy.core.model import (
     Scope,
 )
 from proxy.core.sharing import SharedLimits
-from proxy.core.window import Window
 from proxy.stores.lua import SOURCE
 from proxy.stores.script import Arguments, Reply, Script, Seen
+from tests.stores import kept
 
 BEGAN = 1_790_000_000.0
 """As large as the server's clock: differences of such times are exact."""
 TOLD_TIME = SOURCE.replace("redis.call('TIME')", "{ARGV[#ARGV], '0'}")
 """The script with a clock that is told the time, in the last argument."""
-UNPACK = """
-local flat = {}
-for name, value in pairs(cmsgpack.unpack(redis.call('GET', KEYS[1]) or cmsgpack.pack({}))) do
-  local numbers = {}
-  for place, number in ipairs(type(value) == 'table' and value or {value}) do
-    numbers[place] = string.format('%.17g', number)
-  end
-  flat[#flat + 1] = name
-  flat[#flat + 1] = table.concat(numbers, ' ')
-end
-return flat
-"""
-Kept = dict[bytes, bytes]
 REPLICAS = ("r1", "r2", "r3", "r4")
 TIMES = HoldTimes(offline=30.0, backoff=0.5, backoff_max=30.0)
 
@@ -122,52 +108,15 @@ class Story:
     def same_accounts(self) -> None:
         """Everything that is kept of every account is the same here and there."""
         for ask in ASKS:
-            self._same_account(ask)
+            self.same_account(ask)
 
-    def _same_account(self, ask: Ask) -> None:
+    def same_account(self, ask: Ask) -> None:
+        """The same of those that this request is charged to."""
         accounts = self.core.limits.accounts
         if window := accounts.apps.get(ask.app):
-            key = f"{{xero-proxy:}}:a:{ask.app}"
-            self._same_window(window, key, self._kept(key))
-        if ask.tenant is None or (ask.app, ask.tenant) not in accounts.tenants:
-            return
-        account = accounts.tenants[ask.app, ask.tenant]
-        key = f"{{xero-proxy:}}:t:{len(ask.app)}:{ask.app}:{ask.tenant}"
-        kept = self._kept(key)
-        self._same_window(account.minute, key, kept)
-        day = account.day
-        assert _number(kept, b"in_flight", 0) == account.in_flight
-        assert _number(kept, b"said") == day._said
-        assert _number(kept, b"used", 0) == day._used
-        assert _number(kept, b"asked_at", -inf) == day._asked_at
-        buckets = [b"%.17g %d" % (began, count) for began, count in day._buckets]
-        assert self.do("LRANGE", f"{key}:d", 0, -1) == buckets
-
-    def _kept(self, key: str) -> Kept:
-        """An account as the server keeps it; empty where it keeps none."""
-        flat = self.do("EVAL", UNPACK, 1, key)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
-
-    def _same_window(self, window: Window, key: str, kept: Kept) -> None:
-        assert _number(kept, b"sent", 0) == window._sent.total
-        assert _number(kept, b"settled", 0) == window._settled.total
-        assert self._scores(f"{key}:s") == window._sent.times
-        assert self._scores(f"{key}:r") == window._settled.times
-        others = window._others
-        batches = b" ".join(b"%.17g %d" % (at, count) for at, count in others._batches)
-        assert kept.get(b"batches", b"") == batches
-        assert _number(kept, b"others", 0) == others.total
-        assert _number(kept, b"others_gone", 0) == others._forgotten
-        read = (b"read_at", -inf), (b"read_left", window.limit), (b"read_gone", 0)
-        assert tuple(_number(kept, *of) for of in read) == window._read
-        assert _number(kept, b"raised_at", -inf) == window._raised_at
-        assert _number(kept, b"lowered_at", -inf) == window._lowered_at
-        assert _number(kept, b"sent_at", -inf) == window._sent_at
-        assert _number(kept, b"began_after", -inf) == window._began_after
-        assert _number(kept, b"began_before", -inf) == window._began_before
-
-    def _scores(self, key: str) -> list[float]:
-        return [score for _, score in self.do("ZRANGE", key, 0, -1, "WITHSCORES")]
+            kept.same_window(self.do, f"{{xero-proxy:}}:a:{ask.app}", window)
+        if ask.tenant is not None and (account := accounts.tenants.get((ask.app, ask.tenant))):
+            kept.same_account(self.do, f"{{xero-proxy:}}:t:{len(ask.app)}:{ask.app}:{ask.tenant}", account)
 
     def _pause(self) -> None:
         if self.busy:
@@ -197,7 +146,7 @@ class Story:
             case other, _:
                 raise AssertionError(f"{self.steps}: {other}, not {expected}")
         self._sees(decision.seen, ask)
-        self._same_account(ask)
+        self.same_account(ask)
 
     def _same(self, denial: Denial | None, expected: Denial | None) -> None:
         if denial is None or expected is None:
@@ -241,7 +190,7 @@ class Story:
         self.seen |= {"foreign"} if effects.foreign else set()
         self.seen |= {str(change.action) for change in effects.holds}
         self.seen |= {change.reason for change in effects.holds if change.reason == "failing"}
-        self._same_account(permit.ask)
+        self.same_account(permit.ask)
 
     def _same_changes(self, changes: tuple[HoldChange, ...], expected: tuple[HoldChange, ...]) -> None:
         assert len(changes) == len(expected)
@@ -300,10 +249,6 @@ class Story:
         change = script.cleared(self.run(script, script.clear(key)), key, self.now)
         self._same_changes((change,) if change else (), (expected,) if expected else ())
         self.seen |= {"cleared"} if change else set()
-
-
-def _number(kept: Kept, name: bytes, absent: float | None = None) -> float | None:
-    return float(kept[name]) if name in kept else absent
 
 
 def held(views: tuple[HoldView, ...]) -> set[tuple[HoldKey, str, float, bool, bool]]:

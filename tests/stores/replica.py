@@ -80,6 +80,11 @@ class Replica:
     async def settle(self, permit: Permit, row: ResponseClass = OK) -> None:
         await self.store.settle(permit, Settlement(row, True, self.clock.now()))
 
+    async def taken_for_dead(self) -> None:
+        """As if it had stood still for longer than its lease."""
+        assert self.store._link is not None
+        await self.store._link.call(self.store._script.beat(0.0))
+
     async def until(self, *, up: bool, within: float = 10.0) -> float:
         """Wait until it says so; the seconds that it took."""
         began = self.clock.now()

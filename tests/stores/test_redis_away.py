@@ -147,3 +147,26 @@ async def test_a_server_that_was_never_there_leaves_a_quarter(tmp_path: Path) ->
             await one.permit()
         assert (await one.denial()).limit == Limit.CONCURRENT
         assert SECRET not in f"{one.logged()}{one.store.health()}"
+
+
+async def test_a_replica_that_was_taken_for_dead_counts_what_it_lost(server: Server, tmp_path: Path) -> None:
+    async with Replica(server.url, tmp_path) as one:
+        permit = await one.permit()
+        await one.taken_for_dead()
+        await one.settle(permit)
+        await one.ears.until(lambda: permit.number in one.ears.effects)
+        assert one.count("leases_lost_total") == 1
+        assert one.count("operations_total", operation="settle", outcome="lost") == 1
+
+
+async def test_a_replica_whose_lease_has_lapsed_keeps_to_its_share_for_a_while(
+    server: Server, tmp_path: Path
+) -> None:
+    async with Replica(server.url, tmp_path, Caps(minute=1)) as one:
+        await one.settle(await one.permit())
+        await one.taken_for_dead()
+        while not one.count("errors_total", reason="lapsed"):
+            await one.clock.sleep_until(one.clock.now() + 0.01)
+        await one.until(up=True)
+        assert [line["event"] for line in one.logged()] == ["store_away", "store_back"]
+        assert (await one.denial()).limit == Limit.MINUTE

@@ -54,8 +54,8 @@ each takes.
 {costs}
 
 Measured as the main thread's own time (`INFO cpu`) over thousands of pipelined calls of the script, on a
-machine that did other things as well: a quiet one takes less. A server decides on one core, so where the
-sum comes near 100 %, give groups of apps a server of their own.
+machine that did other things as well. A server decides on one core, so where the sum comes near 100 %, give
+groups of apps a server of their own.
 
 | kept | bytes |
 |---|--:|
@@ -63,8 +63,8 @@ sum comes near 100 %, give groups of apps a server of their own.
 
 Measured with `MEMORY USAGE` after the script had put it there. So all organisations, called all day and
 using up every minute, with {apps} apps at 6,000 calls a minute each and one call in flight at each replica,
-take {total:,.0f} MB; a hold of each organisation would add {held:.1f} MB. A minute's calls expire two
-minutes after the last and one more minute, everything else of an organisation a day after it.
+take {total:,.0f} MB; a hold of each organisation would add {held:.1f} MB. A minute's calls expire three
+minutes after the last, everything else of an organisation a day after it.
 `maxmemory-policy` must be `noeviction`, its default: a limit that was evicted is a limit forgotten.
 """
 

@@ -41,7 +41,7 @@ async def test_a_bug_is_a_500_that_says_nothing_and_a_line_that_says_where(
     async with origin() as seen, sidecar(str(seen.address)) as proxy:
         proxy.crashes = True
         with monkeypatch.context() as patch:
-            patch.setattr(proxy.car._pipeline, "_decide", lambda job, _row: vars(job)["c4n4ry"])
+            patch.setattr(proxy.car._pipeline, "_decide", lambda _job, _row: dict[str, str]()["c4n4ry"])
             reply = await proxy.ask(put(b"c4n4ry"))
             assert (reply.status, reply.class_, reply.attempts) == (500, "internal", 1)
             assert (reply.marks, reply.wait) == (list(MARKS), None)

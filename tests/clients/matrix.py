@@ -5,6 +5,9 @@ The tests take their parameters from here, so a cell without a reason is one tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+PASSED = "passed"
 CLIENTS = {
     "xero-python": "xero-python 15.2",
     "pyxero": "pyxero 0.9",
@@ -51,9 +54,15 @@ def clients(scenario: str) -> list[str]:
     return [client for client in CLIENTS if (client, scenario) not in CANNOT]
 
 
-def rows() -> list[list[str]]:
-    """The table for people: scenarios down, clients across."""
+def rows(outcomes: Mapping[tuple[str, str], str] | None = None) -> list[list[str]]:
+    """The table for people: scenarios down, clients across; with the `outcomes` of a run, what it showed."""
     return [
-        [what, *(CANNOT.get((client, scenario), "passed") for client in CLIENTS)]
+        [what, *(_cell(client, scenario, outcomes) for client in CLIENTS)]
         for scenario, what in SCENARIOS.items()
     ]
+
+
+def _cell(client: str, scenario: str, outcomes: Mapping[tuple[str, str], str] | None) -> str:
+    if reason := CANNOT.get((client, scenario)):
+        return reason
+    return PASSED if outcomes is None else outcomes.get((client, scenario), "not run")

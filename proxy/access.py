@@ -15,6 +15,7 @@ from proxy.clock import Clock
 from proxy.core.connections import ConnectionChange, Connections
 from proxy.core.model import Access, ConnectionView, ResponseClass, Route
 from proxy.core.remembered import Remembered
+from proxy.core.route import DEFAULT_APP
 from proxy.core.token_request import TokenRequest
 from proxy.telemetry import Telemetry
 
@@ -49,8 +50,9 @@ class AccessMemory:
             self._expired.keep(_hash(authorization), value=True, until=now + EXPIRED_SECONDS)
         elif row.access is Access.DISCONNECTED and route.tenant is not None:
             self._changed(self._connections.lost(route.app, route.tenant, row.name, now))
-        elif row.healthy and route.tenant is not None:
-            self._changed(self._connections.works(route.app, route.tenant, sent_at))
+        elif row.healthy and route.tenant is not None and self._connections:
+            for app in {route.app, DEFAULT_APP}:  # a token that names no app was refused for itself
+                self._changed(self._connections.works(app, route.tenant, sent_at))
 
     def learn_of_client(self, asked: TokenRequest, row: ResponseClass, status: int, sent_at: float) -> None:
         """Take note of the token endpoint's answer to `asked`, sent at `sent_at`."""

@@ -95,6 +95,14 @@ def test_an_organisation_whose_connection_is_gone_shows_until_a_success(step: St
 
 
 @staged(GONE, OK)
+async def test_a_token_that_names_no_app_leaves_nothing_behind_after_a_success(stage: Stage) -> None:
+    await stage.ask("GET", (b"Authorization", b"Bearer undefined"))
+    assert lost(stage) == [("default", "t1", "unauthorised")]
+    await stage.ask()
+    assert lost(stage) == []
+
+
+@staged(GONE, OK)
 async def test_what_belongs_to_no_organisation_says_nothing_of_one(stage: Stage) -> None:
     call = FakeCall(stage.clock, target=b"/connections")
     await stage.proxy.handle(call)

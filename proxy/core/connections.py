@@ -3,6 +3,9 @@
 An organisation's connection is gone when Xero says so of the organisation (`unauthorised`,
 `wrong_tenant`), an app's when its refresh token is refused (`invalid_grant`). Nothing is stopped for that:
 whoever connects again is served at once. It is only shown, because nobody but a person can mend it.
+
+A loss of which nothing more is heard is forgotten: whoever still calls has needed another token by then, and
+of an organisation that nobody calls any more, or that was only ever misspelt, no success will ever come.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from proxy.core.model import ConnectionView
 
 CONNECTIONS_MAX = 1000
 """So many lost ones are shown; of more the one that was lost first is forgotten."""
+
+LOST_SECONDS = 1800.0
+"""How long a loss is shown after Xero's last word of it: as long as an access token lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +36,19 @@ class Connections:
     """The connections that are lost."""
 
     def __init__(self) -> None:
-        self._lost: dict[tuple[str, str], tuple[str, float]] = {}
+        self._lost: dict[tuple[str, str], tuple[str, float, float]] = {}
+
+    def __len__(self) -> int:
+        """How many are lost, those that are as good as forgotten among them."""
+        return len(self._lost)
 
     def lost(self, app: str, tenant: str, reason: str, now: float) -> ConnectionChange | None:
         """Note that Xero refuses a connection, for `reason`; None where that is known."""
-        if (app, tenant) in self._lost:
+        self._forget(now)
+        known, since, _ = self._lost.get((app, tenant), ("", now, now))
+        self._lost[app, tenant] = (known or reason, since, now)
+        if known:
             return None
-        self._lost[app, tenant] = (reason, now)
         if len(self._lost) > CONNECTIONS_MAX:
             del self._lost[next(iter(self._lost))]
         return ConnectionChange(app, tenant, reason, lost=True)
@@ -45,7 +57,7 @@ class Connections:
         """Note that a call sent at `sent_at` was served; None where that changes nothing, because nothing was
         lost or the call is older than the loss.
         """
-        reason, since = self._lost.get((app, tenant), ("", inf))
+        reason, since, _ = self._lost.get((app, tenant), ("", inf, inf))
         if sent_at < since:
             return None
         del self._lost[app, tenant]
@@ -55,5 +67,9 @@ class Connections:
         """All of them, the first lost first."""
         return tuple(
             ConnectionView(app, tenant, reason, max(0.0, now - since))
-            for (app, tenant), (reason, since) in self._lost.items()
+            for (app, tenant), (reason, since, last) in self._lost.items()
+            if now < last + LOST_SECONDS
         )
+
+    def _forget(self, now: float) -> None:
+        self._lost = {key: lost for key, lost in self._lost.items() if now < lost[2] + LOST_SECONDS}

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.core.connections import CONNECTIONS_MAX, ConnectionChange, Connections
+from proxy.core.connections import CONNECTIONS_MAX, LOST_SECONDS, ConnectionChange, Connections
 from proxy.core.model import ConnectionView
 
 
@@ -20,6 +20,19 @@ def test_a_call_sent_before_the_loss_does_not_end_it() -> None:
     connections.lost("app", "t1", "unauthorised", 2.0)
     assert connections.works("app", "t1", 1.9) is None
     assert connections.view(5.0) == (ConnectionView("app", "t1", "unauthorised", 3.0),)
+
+
+def test_a_loss_is_shown_for_as_long_as_more_is_heard_of_it() -> None:
+    connections = Connections()
+    connections.lost("app", "t1", "unauthorised", 0.0)
+    connections.lost("app", "t1", "unauthorised", 10.0)
+    assert connections.view(LOST_SECONDS + 9.9) == (
+        ConnectionView("app", "t1", "unauthorised", LOST_SECONDS + 9.9),
+    )
+    assert connections.view(LOST_SECONDS + 10.0) == ()
+    assert connections.lost("app", "t2", "unauthorised", LOST_SECONDS + 10.0) is not None
+    assert len(connections) == 1, "it is dropped, not only passed over"
+    assert connections.lost("app", "t1", "unauthorised", LOST_SECONDS + 11.0) is not None
 
 
 def test_organisations_and_apps_are_apart() -> None:

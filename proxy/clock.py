@@ -35,7 +35,7 @@ class Clock:
         """Seconds since 1970, for logs and status only."""
         return time.time()
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback` once, at `when` on `now`'s scale."""
         return self._loop.call_at(when, callback)
 

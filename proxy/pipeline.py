@@ -94,6 +94,7 @@ class Pipeline:
     def drain(self, until: float) -> None:
         """Let nobody back off beyond `until`; whoever would is refused now."""
         self._drain_until = until
+        self._refreshes.drain(until)
         for awake, end in self._pauses.items():
             if end > until and not awake.done():
                 awake.set_result(None)

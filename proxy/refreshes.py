@@ -13,6 +13,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from math import inf
 from typing import Any, NamedTuple, Protocol
 
 from proxy.access import AccessMemory
@@ -115,6 +116,8 @@ class Refreshes:
         self.bodies = BodyStore(FORM_BYTES, FORM_BYTES, memory_total=sys.maxsize)
         """Where bodies for the identity host are kept: never on disk."""
         self._flights: dict[bytes, _Flight] = {}
+        self._claiming: set[asyncio.Future[bytes | None]] = set()
+        self._drain_until = inf
         self._kept: Remembered[tuple[TokenAnswer, float]] = Remembered(KEPT_MAX)
 
     async def reach(self, job: Job, send: Send) -> Reached:
@@ -127,6 +130,12 @@ class Refreshes:
         if asked.secret is None or not self._single_flight:
             return await self._call(job, asked, send)
         return await self._share(job, asked, asked.secret, send)
+
+    def drain(self, until: float) -> None:
+        """Let nobody wait for another replica's answer beyond `until`; whoever would is refused then."""
+        self._drain_until = until
+        for claim in self._claiming:
+            self._clock.call_at(until, claim.cancel)
 
     async def close(self) -> None:
         """Tell the other replicas what they are not told yet."""
@@ -141,6 +150,8 @@ class Refreshes:
                 answer, since = kept
                 return self._told(job, Source.KEPT, self._replayed(answer, now - since))
             flight = self._flights.get(key)
+            if flight is None and now >= self._drain_until:
+                break
             if flight is None:
                 return await self._lead(job, asked, secret, send)
             if not await self._join(job, flight):
@@ -153,7 +164,7 @@ class Refreshes:
         """Wait for the end of another's call; False where the caller leaves or its time is over before."""
         flight.waiting += 1
         try:
-            return await self._until(job, asyncio.shield(flight.ended))
+            return await self._until(job, asyncio.shield(flight.ended), job.deadline)
         finally:
             flight.waiting -= 1
 
@@ -179,9 +190,11 @@ class Refreshes:
     ) -> Reached:
         """Get the answer from another replica, or make the call for all of them."""
         claim = asyncio.ensure_future(claims.claim(secret))
+        self._claiming.add(claim)
+        claim.add_done_callback(self._claiming.discard)
         answer, seconds = None, 0.0
         try:
-            if not await self._until(job, claim):
+            if not await self._until(job, claim, min(job.deadline, self._drain_until)):
                 return self._late(job)
             packed = claim.result()
             told = None if packed is None else unpack(packed)
@@ -218,14 +231,14 @@ class Refreshes:
                 self.access.learn_of_client(asked, reached.row, reached.outcome.status, sent_at)
         return reached
 
-    async def _until(self, job: Job, done: asyncio.Future[Any]) -> bool:
-        """Wait for `done`; cancel it and say False where the caller leaves or its time is over before."""
+    async def _until(self, job: Job, done: asyncio.Future[Any], end: float) -> bool:
+        """Wait for `done`; cancel it and say False where the caller leaves or `end` comes before."""
 
         def stop() -> None:
             done.cancel()
 
         job.when_gone(stop)
-        timer = self._clock.call_at(job.deadline, stop)
+        timer = self._clock.call_at(end, stop)
         began = self._clock.now()
         try:
             await asyncio.wait((done,))
@@ -242,7 +255,8 @@ class Refreshes:
             job.left_at("queue")
             return None
         now = self._clock.now()
-        return refuse(job, Refusal(Why.DEADLINE, "", now), now, self._clock.wall())
+        why = Why.DRAINING if now >= self._drain_until else Why.DEADLINE
+        return refuse(job, Refusal(why, "", now), now, self._clock.wall())
 
     def _told(self, job: Job, source: Source, ended: Ended) -> Ended:
         """What another request's call brought, as the end of this one."""

@@ -131,6 +131,22 @@ def test_who_waits_for_another_replica_waits_no_longer_than_it_asked_to() -> Non
     run_virtual(run())
 
 
+def test_who_waits_for_another_replica_is_answered_at_the_end_of_a_drain() -> None:
+    async def run() -> None:
+        stage = Stage(TOKENS, setup=Setup(claims=Others(300.0)))
+        handled = [start(stage, refresh(stage)) for _ in range(3)]
+        await stage.passes(1.0)
+        stage.proxy.pipeline.drain(stage.clock.now() + 10.0)
+        late = start(stage, refresh(stage, "another"))
+        calls = await asyncio.gather(*handled, late)
+        assert {(call.answer.status, call.answer.class_) for call in calls} == {(503, b"draining")}
+        assert {call.answer.at for call in calls} == {1011.0}
+        assert stage.xero.sent == []
+        stage.proxy.is_idle()
+
+    run_virtual(run())
+
+
 def test_when_the_one_that_waits_for_a_replica_leaves_the_next_one_waits_in_its_place() -> None:
     async def run() -> None:
         others = Others(10.0, theirs())

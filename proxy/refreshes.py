@@ -20,7 +20,7 @@ from proxy.access import AccessMemory
 from proxy.body import BodyStore
 from proxy.clock import Clock
 from proxy.core.answers import Answer
-from proxy.core.classify import ResponseTable, classify
+from proxy.core.classify import ResponseTable, beginning, classify
 from proxy.core.fields import Fields
 from proxy.core.marks import without
 from proxy.core.model import Access, Failure, ResponseClass
@@ -39,6 +39,7 @@ REFUSED_SECONDS = 10.0
 KEPT_MAX = 1000
 KEPT_BYTES = 16 * 1024
 """No answer with tokens is nearly as large."""
+TOKENS = b'"access_token"'
 REFRESH = "refresh"
 """What a request is said to have waited for that shared a call."""
 
@@ -288,4 +289,5 @@ def _lasting(reached: Reached) -> tuple[Response | None, float]:
         return None, 0.0
     if reached.row.access is Access.DISCONNECTED:
         return response, REFUSED_SECONDS
-    return (response, KEPT_SECONDS) if 200 <= response.status < 300 else (None, 0.0)
+    tokens = 200 <= response.status < 300 and TOKENS in beginning(response.fields, response.first)
+    return (response, KEPT_SECONDS) if tokens else (None, 0.0)

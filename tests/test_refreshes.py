@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from base64 import b64encode
 from collections import Counter
+from gzip import compress
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -188,10 +189,22 @@ async def test_a_refused_refresh_shows_as_a_lost_connection_until_one_succeeds(s
     assert lost(stage) == []
 
 
-@staged(answers(200, body=b"x" * (KEPT_BYTES + 1)))
+@staged(
+    answers(200, body=b'{"access_token":"%b"}' % (b"x" * KEPT_BYTES)),
+    answers(202),
+    answers(200, body=b"<html>"),
+    answers(200, ((b"Content-Encoding", b"gzip"),), compress(b'{"access_token":"new"}')),
+)
 async def test_an_answer_that_is_no_token_answer_is_not_kept(stage: Stage) -> None:
-    await ask(stage)
-    assert (await ask(stage)).answer.attempts == 1
+    for _ in range(4):
+        assert (await ask(stage)).answer.attempts == 1
+    assert (await ask(stage)).answer.attempts == 0
+
+
+@staged(answers(401, body=b"<html>"), TOKENS)
+async def test_a_client_that_is_refused_has_lost_no_connection(stage: Stage) -> None:
+    assert ((await ask(stage)).answer.class_, lost(stage)) == (b"invalid_client", [])
+    assert (await ask(stage)).answer.status == 200
 
 
 @staged(TOKENS)

@@ -79,11 +79,11 @@ def _fits(match: Match, fields: Fields, first: bytes, api: str) -> bool:
             return False
     if not match.body:
         return True
-    text = _beginning(fields, first).lower()
+    text = beginning(fields, first).lower()
     return any(words in text for words in match.body)
 
 
-def _beginning(fields: Fields, first: bytes) -> bytes:
+def beginning(fields: Fields, first: bytes) -> bytes:
     """The first `BODY_BYTES` of a body, readable where its coding is one of the standard library's."""
     coding = b"".join(fields.every(b"content-encoding")).strip().lower()
     if coding not in {b"gzip", b"x-gzip", b"deflate"}:

@@ -89,6 +89,7 @@ def test_every_documented_status_has_a_row_of_its_own(status: int) -> None:
         (400, (), b'{"error":"invalid_grant"}', "token", "invalid_grant"),
         (400, (), b'{"error":"unauthorized_client"}', "token", "unauthorized_client"),
         (400, (), b'{"error":"invalid_client"}', "token", "invalid_client"),
+        (401, (), b"", "token", "invalid_client"),
         (400, (), b'{"error":"invalid_grant"}', "accounting", "bad_request"),
         (400, (), b"", "accounting", "bad_request"),
         (401, (), UNAUTHORISED % b"TokenExpired: token expired at 01/01/2026", "accounting", "token_expired"),

@@ -27,6 +27,7 @@ LINES_KEPT = 4096
 LINE_KEPT_BYTES = 256
 BLOCKS_KEPT = 512
 BLOCK_KEPT_BYTES = 4096
+BLOCK_KEPT_FIELDS = 40
 
 _REMEMBERED = frozenset(
     {
@@ -91,7 +92,8 @@ class Lines:
 
     def keep(self, block: bytes, fields: Fields) -> None:
         """Keep what was read of a request's fields."""
-        if len(block) > BLOCK_KEPT_BYTES or any(name in fields for name in _OF_ONE_REQUEST):
+        large = len(block) > BLOCK_KEPT_BYTES or len(fields.raw) > BLOCK_KEPT_FIELDS
+        if large or any(name in fields for name in _OF_ONE_REQUEST):
             return
         if len(self.blocks) >= BLOCKS_KEPT:
             self.blocks.clear()

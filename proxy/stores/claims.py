@@ -31,8 +31,8 @@ from redis.exceptions import RedisError
 from proxy.clock import Clock
 from proxy.core.token_request import refresh_key
 
-LEASE_SECONDS = 5.0
-"""A claim lapses so long after its owner was last heard of."""
+LEASE_SECONDS = 10.0
+"""A claim lapses so long after its owner was last heard of; it outlasts a renewal that the server missed."""
 RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 3.0

@@ -9,7 +9,7 @@ from proxy.clock import Clock
 
 
 class _Timer:
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
         self.when = when
         self.callback = callback
         self.cancelled = False
@@ -32,7 +32,7 @@ class HandClock(Clock):
     def wall(self) -> float:
         return self.walled
 
-    def call_at(self, when: float, callback: Callable[[], None]) -> _Timer:
+    def call_at(self, when: float, callback: Callable[[], object]) -> _Timer:
         timer = _Timer(when, callback)
         self._timers.append(timer)
         return timer

@@ -7,6 +7,7 @@ replica does alone when it cannot reach the server.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import partial
 from math import floor, inf
@@ -133,10 +134,17 @@ class SharedLimits:
             return effects, True
         return self._settle(permit, settlement, now, random), False
 
-    def beat(self, replica: str, now: float, lease: float = LEASE_SECONDS) -> Pulse:
-        """Keep a replica's permits for so long, and settle what the dead have left."""
+    def beat(
+        self, replica: str, now: float, lease: float = LEASE_SECONDS, held: AbstractSet[int] | None = None
+    ) -> Pulse:
+        """Keep a replica's permits for so long, of them (where that is given) only those that it still holds,
+        and settle what the dead have left.
+        """
         lapsed = self._leases.get(replica, -inf) <= now
         self._leases[replica] = now + lease
+        own = self._open.get(replica, {})
+        for number in own.keys() - (own.keys() if held is None else held):
+            self._settle(own.pop(number), Settlement(LOST, sent=True, head_at=now), now, 0.0)
         dead = sorted((ends, name) for name, ends in self._leases.items() if ends <= now)
         reaped = 0
         for _, name in dead:

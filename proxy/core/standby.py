@@ -33,7 +33,8 @@ class Standby:
         self._sharers = REPLICAS_UNSEEN
         self._share: LocalShare | None = LocalShare(self.limits, caps, REPLICAS_UNSEEN)
         self._agree_until = 0.0
-        self._open: set[int] = set()
+        self.open: set[int] = set()
+        """Permits that are not settled."""
         self._alone: set[int] = set()
         """Open permits that the server never granted."""
         self._unknown: set[int] = set()
@@ -48,7 +49,7 @@ class Standby:
             return None
         decision = self._share.acquire(ask, now)
         if isinstance(decision, Permit):
-            self._open.add(decision.number)
+            self.open.add(decision.number)
             if self.alone:
                 self.unheard(decision)
         return decision
@@ -56,7 +57,7 @@ class Standby:
     def charge(self, permit: Permit) -> None:
         """The server granted a permit by itself."""
         self.limits.charge(permit)
-        self._open.add(permit.number)
+        self.open.add(permit.number)
 
     def unheard(self, permit: Permit) -> None:
         """A permit is used without the server's leave."""
@@ -69,7 +70,7 @@ class Standby:
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
         """As `Limits.settle`, for every permit that is used here."""
-        self._open.discard(permit.number)
+        self.open.discard(permit.number)
         self._alone.discard(permit.number)
         if permit.number in self._unknown:
             self._unknown.discard(permit.number)
@@ -93,7 +94,7 @@ class Standby:
             return
         self._agree_until = max(self._agree_until, now + self._caps.minute_seconds)
         if forgotten:
-            self._unknown |= self._open
+            self._unknown |= self.open
         if self._share is None or replicas > self._sharers:
             self._measure(replicas)
 

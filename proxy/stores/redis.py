@@ -67,6 +67,7 @@ class RedisStore:
             beaten=self._beaten,
             fell=self._fell,
             told=self._told,
+            held=lambda: self._standby.open | self._settlements.numbers(),
         )
         self._settlements = Settlements(self._script, self._limits, clock, telemetry)
         self._polls = Polls(clock, random)
@@ -186,6 +187,8 @@ class RedisStore:
         outcome = decision.outcome
         self._telemetry.operation("acquire", _OUTCOMES[type(outcome)], now - asked_at)
         if isinstance(outcome, Permit):
+            if outcome.following is not None:
+                self._polls.denied(ask, outcome.following)
             if own is None:
                 self._standby.charge(outcome)
                 return outcome
@@ -262,10 +265,10 @@ class RedisStore:
     def _fell(self, trouble: Trouble) -> None:
         now = self._clock.now()
         self._link, self._trouble = None, trouble.reason
+        self._standby.fell(now)
         if trouble.reason == "closed":
             return
         self._telemetry.error(trouble.reason)
-        self._standby.fell(now)
         if self._away_since is None:
             self._away_since = self._counted = now
             self._telemetry.away(trouble.reason)

@@ -14,7 +14,7 @@ Arguments are made at the moment of sending: they hold ages.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -193,11 +193,12 @@ class Script:
             effects = Effects(changes, foreign)
         return Settled(effects, outcome == b"lost", float(server_time))
 
-    def beat(self, lease: float = LEASE_SECONDS) -> Arguments:
+    def beat(self, lease: float = LEASE_SECONDS, held: Iterable[int] | None = None) -> Arguments:
         """Say that this replica lives, for every 2 s; a lease of 0 takes leave, and what it had in flight is
-        settled as sent with an unknown outcome.
+        settled as sent with an unknown outcome. So is, where `held` is given, whatever else the server has.
         """
-        return [b"beat", *self._common, _number(lease)]
+        numbers = b"" if held is None else f" {' '.join(map(str, held))} ".encode()
+        return [b"beat", *self._common, _number(lease), numbers]
 
     def beaten(self, reply: Reply) -> Beat:
         """Read the answer."""

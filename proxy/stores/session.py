@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -36,6 +36,7 @@ class Server:
 class Session:
     """Connects again and again. `joined` gets a connection on which the first beat was answered, `beaten`
     every later beat, `fell` the end of that connection (or that none came about), `told` what is published.
+    `held` says which permits this replica has not settled.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Session:
         beaten: Callable[[Beat], None],
         fell: Callable[[Trouble], None],
         told: Callable[[bytes], None],
+        held: Callable[[], Iterable[int]],
     ) -> None:
         self._server = server
         self._script = script
@@ -60,6 +62,7 @@ class Session:
         self._beaten = beaten
         self._fell = fell
         self._told = told
+        self._held = held
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -101,7 +104,7 @@ class Session:
     async def _live(self, link: Link, tried: asyncio.Event) -> None:
         """Beat until the connection is over."""
         epoch = ""
-        while (beat := await self._beat(link)) is not None:
+        while (beat := await self._beat(link, None if epoch else self._held())) is not None:
             if not epoch:
                 epoch = beat.epoch
                 self._joined(link, beat)
@@ -112,9 +115,9 @@ class Session:
                 self._beaten(beat)
             await asyncio.wait([link.over], timeout=0 if beat.more else BEAT_SECONDS)
 
-    async def _beat(self, link: Link) -> Beat | None:
+    async def _beat(self, link: Link, held: Iterable[int] | None) -> Beat | None:
         began = self._clock.now()
-        reply = await link.call(self._script.beat())
+        reply = await link.call(self._script.beat(held=held))
         if isinstance(reply, Trouble):
             self._telemetry.failed("beat")
             return None

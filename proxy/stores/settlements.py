@@ -55,6 +55,10 @@ class Settlements:
         """Until the server is back."""
         (self._learned if debt.alone else self._granted).append(replace(debt, told=True))
 
+    def numbers(self) -> set[int]:
+        """Of the permits whose settlement is kept."""
+        return {debt.permit.number for kept in (self._granted, self._learned) for debt in kept}
+
     def deliver_kept(self, link: Link) -> bool:
         """Begin with it, and whether there are any. A few are under way at a time: the others shall not
         delay what is asked now.
@@ -67,8 +71,21 @@ class Settlements:
     def deliver(self, link: Link, debt: Debt) -> None:
         """Send it; what comes of it is told later."""
         now = self._clock.now()
-        reply = link.call(self._script.settle(debt.permit, debt.settlement, now, debt.random))
+        settlement = self._as_of(debt, now) if debt.told else debt.settlement
+        reply = link.call(self._script.settle(debt.permit, settlement, now, debt.random))
         reply.add_done_callback(partial(self._delivered, link, debt, now))
+
+    def _as_of(self, debt: Debt, now: float) -> Settlement:
+        """What is still true of a settlement that was kept: a hold lasts no longer than it did here, and one
+        that has ended since does not begin anew.
+        """
+        settlement, rule = debt.settlement, debt.settlement.row.hold
+        if rule is None:
+            return settlement
+        key = next((key for key in debt.permit.keys if key.scope is rule.scope), None)
+        hold = None if key is None else self._limits.holds.active.get(key)
+        left = None if hold is None else replace(rule, seconds=max(0.0, hold.until - now))
+        return replace(settlement, row=replace(settlement.row, hold=left))
 
     def _deliver_next(self, link: Link) -> None:
         if kept := self._granted or self._learned:

@@ -77,6 +77,15 @@ async def test_whoever_was_denied_asks_again_though_nobody_told_it_to(server: Se
         assert one.ears.rooms == [("app", "tenant")]
 
 
+async def test_who_waits_behind_the_last_place_asks_again_though_nobody_told_it_to(
+    server: Server, tmp_path: Path
+) -> None:
+    async with Replica(server.url, tmp_path, Caps(concurrent=1)) as one:
+        one.ears.more = True
+        assert (await one.permit()).following is not None
+        await asyncio.wait_for(one.ears.until(lambda: bool(one.ears.rooms)), 2.0)
+
+
 async def test_whoever_waits_for_a_probe_of_another_asks_again(server: Server, tmp_path: Path) -> None:
     async with (
         Replica(server.url, tmp_path, times=HoldTimes(offline=0.05)) as one,
@@ -139,6 +148,12 @@ async def test_whoever_ends_takes_nothing_with_it(server: Server, tmp_path: Path
     async with Replica(server.url, tmp_path, caps) as other:
         assert other.store.health().replicas == 1
         await other.permit()
+
+
+async def test_whoever_asks_a_store_that_has_ended_is_answered(server: Server, tmp_path: Path) -> None:
+    async with Replica(server.url, tmp_path) as one:
+        await one.store.close()
+        await one.permit()
 
 
 @pytest.fixture

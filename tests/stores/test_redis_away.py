@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.accounts import Caps
+from proxy.core.holds import HoldTimes
 from proxy.core.limits import Denial, Permit
 from proxy.core.model import Limit
 from tests import servers
@@ -170,3 +171,40 @@ async def test_a_replica_whose_lease_has_lapsed_keeps_to_its_share_for_a_while(
         await one.until(up=True)
         assert [line["event"] for line in one.logged()] == ["store_away", "store_back"]
         assert (await one.denial()).limit == Limit.MINUTE
+
+
+async def test_a_hold_that_began_and_ended_alone_does_not_begin_anew(server: Server, tmp_path: Path) -> None:
+    async with Replica(server.url, tmp_path, times=HoldTimes(offline=0.2)) as one:
+        server.stop()
+        await one.until(up=False)
+        await one.settle(await one.permit(), OFFLINE)
+        await one.clock.sleep_until(one.clock.now() + 0.3)
+        probe = await one.permit()
+        await one.settle(probe)
+        assert one.store.view()[2] == ()
+        server.start()
+        await one.until(up=True)
+        await one.clock.sleep_until(one.clock.now() + 0.1)
+        assert one.ears.changes == []
+        await one.permit()
+
+
+async def test_a_server_that_went_back_to_an_older_state_keeps_no_permit(tmp_path: Path) -> None:
+    binary = servers.valkey()
+    assert binary is not None
+    caps = Caps(concurrent=2, minute_seconds=0.5)
+    with servers.server(binary, "--dir", str(tmp_path)) as server:
+        async with Replica(server.url, tmp_path, caps) as one:
+            permits = [await one.permit() for _ in range(2)]
+            server.do("SAVE")
+            await one.settle(permits[0])
+            await one.ears.until(lambda: permits[0].number in one.ears.effects)
+            server.stop()
+            await one.until(up=False)
+            server.start()
+            await one.until(up=True)
+            (held,) = [key for key in server.do("KEYS", "*") if b":permits:" in key]
+            assert server.do("HKEYS", held) == [b"%d" % permits[1].number]
+            await one.settle(permits[1])
+            while server.do("EXISTS", held):
+                await one.clock.sleep_until(one.clock.now() + 0.01)

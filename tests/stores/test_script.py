@@ -115,6 +115,23 @@ def test_what_one_replica_took_another_cannot_take(two: Two) -> None:
     assert isinstance(other.ask().outcome, Permit)
 
 
+def test_a_days_count_ends_with_its_list(two: Two) -> None:
+    one, _ = two
+    one.settle(one.granted())
+    one.client.delete(f"{one.script.namespace}:t:3:app:t1:d")
+    assert one.ask().seen.day == CAPS.day - 1
+
+
+def test_of_a_replica_that_lost_touch_only_what_it_holds_is_kept(two: Two) -> None:
+    one, other = two
+    held, settled = one.granted(), one.granted()
+    one.run(one.script.beat(held=[held.number]))
+    assert one.settle(settled).lost
+    assert not one.settle(held).lost
+    assert isinstance(other.ask().outcome, Permit)
+    assert other.ask().outcome != CONCURRENT
+
+
 def test_the_name_of_the_script_is_what_the_server_calls_it(valkey: redis.Redis) -> None:
     assert valkey.script_load(SOURCE) == SHA
 

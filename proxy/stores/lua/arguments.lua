@@ -15,7 +15,7 @@ local OWN = {
     'number', 'app', 'tenant', 'api', 'sent_age', 'head_age', 'sent', 'minute_left', 'day_left', 'app_minute_left',
     'retry_after', 'random', 'healthy', 'breaks', 'scope', 'reason', 'rule_seconds', 'probe',
   },
-  beat = {'lease'},
+  beat = {'lease', 'held'},
   clear = {'scope', 'app', 'tenant', 'api'},
 }
 

@@ -20,6 +20,9 @@ local function day_left(account, now)
     account.used = account.used - first.count
     first = bucket_at(account, 0)
   end
+  if not first then
+    account.used = 0 -- the list can expire some minutes before the account does
+  end
   return math.min(caps.day - account.used, account.said or math.huge)
 end
 

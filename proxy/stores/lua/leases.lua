@@ -1,12 +1,29 @@
 -- Leases, so that a replica which died holds nothing: `SharedLimits.beat` of proxy/core/sharing.py; what an
 -- operator may do; and the one call that was asked for.
 
+local function settle_lost(name, number, now)
+  local answer = {sent = true, head_at = now, random = 0, rule = {scope = ''}}
+  settle_permit(read_permit(name, number), answer, false, now)
+end
+
+-- Settle this replica's permits but those that it still holds: the server can have gone back to an older state.
+local function disown(now)
+  local held = {}
+  for number in string.gmatch(given.held, '%d+') do
+    held[number] = true
+  end
+  for _, number in ipairs(given.held == '' and {} or redis.call('HKEYS', permits_of(replica))) do
+    if not held[number] then
+      settle_lost(replica, number, now)
+    end
+  end
+end
+
 -- Settle what a dead replica left, as sent with an unknown outcome, `most` at once; how many there were.
 local function bury(name, most, now)
-  local answer = {sent = true, head_at = now, random = 0, rule = {scope = ''}}
   local numbers = redis.call('HRANDFIELD', permits_of(name), most)
   for _, number in ipairs(numbers) do
-    settle_permit(read_permit(name, number), answer, false, now)
+    settle_lost(name, number, now)
   end
   if redis.call('EXISTS', permits_of(name)) == 0 then
     redis.call('ZREM', REPLICAS, name)
@@ -48,6 +65,7 @@ local function beat(now)
   redis.call('SET', EPOCH, exact(now) .. ':' .. replica, 'NX')
   redis.call('EXPIRE', EPOCH, RECORD_SECONDS)
   redis.call('EXPIRE', REPLICAS, RECORD_SECONDS)
+  disown(now)
   local reaped = reap(now)
   local alive = redis.call('ZCOUNT', REPLICAS, '(' .. exact(now), '+inf')
   local more = redis.call('ZCARD', REPLICAS) > alive

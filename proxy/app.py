@@ -72,7 +72,8 @@ class Sidecar:
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
         keys = Keys()
-        self._store = store(settings, clock, random, keys, StoreTelemetry(registry, log))
+        kept = StoreTelemetry(registry, log)
+        self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
         registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
@@ -88,7 +89,7 @@ class Sidecar:
             self.telemetry,
             load_responses(),
             clock,
-            claims(settings, clock, random),
+            claims(settings, clock, random, kept),
             single_flight=settings.token_single_flight,
         )
         self._pipeline = _pipeline(

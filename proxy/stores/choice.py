@@ -58,11 +58,11 @@ def store(settings: Settings, clock: Clock, random: Random, keys: Keys, telemetr
     )
 
 
-def claims(settings: Settings, clock: Clock, random: Random) -> RedisClaims | None:
+def claims(settings: Settings, clock: Clock, random: Random, telemetry: StoreTelemetry) -> RedisClaims | None:
     """None where there are no replicas to agree with."""
     if not settings.redis_url:
         return None
     from proxy.stores.claims import RedisClaims  # noqa: PLC0415 - nobody else shall load a Redis client
 
-    prefix = f"{settings.redis_prefix}:{settings.redis_app_id}"
-    return RedisClaims(settings.redis_url, prefix, clock, random, os.urandom)
+    namespace = f"{{{settings.redis_prefix}:{settings.redis_app_id}}}"  # as of the limits' keys
+    return RedisClaims(settings.redis_url, namespace, clock, random, os.urandom, telemetry.error)

@@ -30,6 +30,7 @@ from redis.exceptions import RedisError
 
 from proxy.clock import Clock
 from proxy.core.token_request import refresh_key
+from proxy.stores.link import reason_of
 
 LEASE_SECONDS = 10.0
 """A claim lapses so long after its owner was last heard of; it outlasts a renewal that the server missed."""
@@ -68,7 +69,7 @@ _HELD, _MINE = 0, 1
 
 class RedisClaims:
     """`proxy.refreshes.Claims` on the server at `url`. Keys begin with `prefix`; `random_bits` gives as many
-    bytes as it is asked for.
+    bytes as it is asked for. `failed` is told why there was no answer, in a word.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class RedisClaims:
         clock: Clock,
         random: Random,
         random_bits: Callable[[int], bytes],
+        failed: Callable[[str], None] = lambda _reason: None,
     ) -> None:
+        self._failed = failed
         self._url = url
         self._client: Redis | None = None
         self._room = asyncio.Semaphore(CONNECTIONS_MAX)
@@ -153,9 +156,14 @@ class RedisClaims:
             if self._clock.now() < self._away_until:
                 return None
             try:
-                script = self._connected().register_script(_SCRIPT)
-                reply = await script([key], [what, owner, milliseconds, sealed])
-            except (RedisError, OSError, TypeError, ValueError):  # the last two where the URL is none
+                reply = await self._connected().eval(_SCRIPT, 1, key, what, owner, milliseconds, sealed)
+            except (
+                RedisError,
+                OSError,
+                TypeError,
+                ValueError,
+            ) as error:  # the last two where the URL is none such
+                self._failed(reason_of(error, "unreachable"))
                 self._away_until = self._clock.now() + AWAY_SECONDS
                 return None
         return reply if isinstance(reply, int | bytes) else None

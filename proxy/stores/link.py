@@ -96,7 +96,7 @@ class Link:
             async with asyncio.timeout(self._timeout):
                 await self._connection.connect()  # type: ignore[no-untyped-call]  # the library left it so
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            trouble = Trouble(_reason(error, "unreachable"))
+            trouble = Trouble(reason_of(error, "unreachable"))
             self.fail(trouble)
             return trouble
         self._tasks = [asyncio.create_task(each) for each in (self._write(), self._read())]
@@ -150,7 +150,7 @@ class Link:
                 out, self._out = self._out, []
                 await self._connection.send_packed_command(out, check_health=False)
         except (RedisError, OSError) as error:
-            self.fail(Trouble(_reason(error, "lost")))
+            self.fail(Trouble(reason_of(error, "lost")))
 
     async def _read(self) -> None:
         while not self.over.done():
@@ -159,7 +159,7 @@ class Link:
             except ResponseError as error:
                 self._refused(error)
             except (RedisError, OSError) as error:
-                self.fail(Trouble(_reason(error, "lost")))
+                self.fail(Trouble(reason_of(error, "lost")))
             else:
                 _tell(self._calls.popleft(), reply)
 
@@ -170,7 +170,7 @@ class Link:
             call.whole = True
             self._send(call)
         else:
-            self.fail(Trouble(_reason(error, "error")))
+            self.fail(Trouble(reason_of(error, "error")))
 
     def _arm(self, seconds: float, *, last: bool) -> None:
         at = self._calls[0].asked_at + seconds if not last else self._clock.now() + seconds
@@ -212,7 +212,7 @@ def _tell(call: _Call, result: Sequence[Any] | Trouble) -> None:
         call.answer.set_result(result)
 
 
-def _reason(error: Exception, otherwise: str) -> str:
+def reason_of(error: Exception, otherwise: str) -> str:
     """What operators are told of `error`; `otherwise` where the connection itself failed."""
     if isinstance(error, (TimedOut, TimeoutError)):
         return "timeout"

@@ -190,8 +190,8 @@ class SqliteStore(MemoryStore):
         error = ""
         try:
             await worker.run(lambda: self._file.write(rows, pruning=pruning))
-        except sqlite3.Error as failure:
-            error = reason_of(failure)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, nothing may be forgotten for it
+            error = reason_of(failure) if isinstance(failure, sqlite3.Error) else "other"
         finally:
             late.cancel()
         if error:

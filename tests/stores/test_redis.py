@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 from pathlib import Path
+from random import Random
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from config.settings import read_settings
+from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.limits import Permit
 from proxy.core.model import Limit
 from proxy.stores import redis as under_test
+from proxy.stores.choice import claims
+from proxy.stores.telemetry import StoreTelemetry
 from tests import servers
+from tests.inprocess import SILENT
 from tests.servers import Server
 from tests.stores.contract import ASK
 from tests.stores.replica import KEY, SECRET, Replica
 from tests.strict_xero import OFFLINE
+
+REFERENCE = Path(__file__).parents[2] / "deploy" / "reference.md"
 
 
 async def test_replicas_share_every_limit(server: Server, tmp_path: Path) -> None:
@@ -132,6 +142,28 @@ async def test_a_wrong_password_is_told_without_it(server: Server, tmp_path: Pat
         assert SECRET not in f"{one.logged()}{one.store.health()}"
     async with Replica(server.url.replace("//", "//:right@"), tmp_path) as one:
         assert one.store.health().up
+
+
+async def test_a_user_restricted_as_the_reference_says_is_enough(server: Server, tmp_path: Path) -> None:
+    (rules,) = re.findall(r"ACL SETUSER sidecar on >PASSWORD (.*)", REFERENCE.read_text("utf-8"))
+    server.do("ACL", "SETUSER", "sidecar", "on", f">{SECRET}", *rules.split())
+    url = server.url.replace("//", f"//sidecar:{SECRET}@")
+    async with (
+        Replica(url, tmp_path, Caps(concurrent=1), prefix="xero-proxy") as one,
+        Replica(url, tmp_path, Caps(concurrent=1), prefix="xero-proxy") as other,
+    ):
+        permit = await one.permit()
+        assert (await other.denial()).limit == Limit.CONCURRENT
+        await one.settle(permit, OFFLINE)
+        await other.ears.until(lambda: bool(other.ears.rooms and other.ears.changes))
+        assert one.store.health().up
+    settings = read_settings({"XERO_PROXY_REDIS_URL": url})
+    shared = claims(settings, Clock(), Random(0), StoreTelemetry(CollectorRegistry(), SILENT))
+    assert shared is not None
+    assert await shared.claim(b"s" * 32) is None
+    (key,) = server.do("KEYS", "*:refresh:*")
+    assert key.startswith(b"{xero-proxy:}")
+    await shared.close()
 
 
 async def test_an_address_that_no_client_knows_is_refused_without_its_secrets(tmp_path: Path) -> None:

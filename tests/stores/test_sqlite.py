@@ -241,23 +241,24 @@ async def test_what_is_done_before_the_start_or_after_the_end_is_of_memory_alone
     assert stand.clock.waiting == 0
 
 
-async def test_an_error_that_is_none_of_the_disks_is_not_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [ZeroDivisionError, sqlite3.ProgrammingError])
+async def test_an_error_that_is_none_of_the_disks_is_told_and_outlasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
     stand = await begun(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(stand.sqlite._file, "write", lambda *_, **__: 1 / 0)
-        assert stand.sqlite._worker is not None
-        with pytest.raises(ZeroDivisionError):
-            await stand.sqlite._write(stand.sqlite._worker)
         patch.setattr(stand.sqlite._file, "write", fail)
-        assert not await stand.sqlite._write(stand.sqlite._worker)
-    assert stand.store.health().trouble == "other"
+        await stand.permit()
+        await stand.pass_seconds(AGAIN_SECONDS)
+        assert stand.store.health().trouble == "other"
+    await stand.pass_seconds(AGAIN_SECONDS)
+    assert stand.store.health().up
+    stand = await after(stand, 1.0)
+    assert limits(stand).accounts.tenants["app", "tenant"].minute.occupied(stand.now) == 1
     await stand.close()
-
-
-def fail(*_: object, **__: object) -> None:
-    raise sqlite3.ProgrammingError
 
 
 async def test_very_many_changes_are_written_in_turns_and_all_of_them_at_the_end(

@@ -115,7 +115,8 @@ async def _request(scheduler: Scheduler, clock: Clock, number: int, spent: list[
     permit = scheduler.take(ticket) or await scheduler.acquire(ticket)
     if not isinstance(permit, Permit):
         raise TypeError("there is room for every call")
-    await scheduler.settle(permit, Settlement(OK, True, clock.now(), Remaining(FREE - 1, FREE - 1, FREE - 1)))
+    own, all_ = FREE - number // TENANTS - 1, FREE - number - 1
+    await scheduler.settle(permit, Settlement(OK, True, clock.now(), Remaining(own, own, all_)))
     spent.append(time.perf_counter() - began)
 
 

@@ -35,17 +35,24 @@ SCENARIOS = {
     "unknown": "learns that a write's outcome is unknown: executed once",
     "drained": "learns that the sidecar ended in the middle of its write: executed once",
     "expired": "learns that its token expired, and goes on with a new one",
+    "at_limits": "does all of its everyday at its limits",
+    "again_offline": "… with the organisation offline before each step",
+    "again_maintenance": "… with maintenance before each step",
+    "again_lost": "… with the first reply to each step lost: each write executed once",
+    "again_expired": "… with a token that expires before each step",
     "large": "learns that a body is too large",
     "answers": "understands every answer of the proxy's own",
 }
 
 _NO_TOOL = "no tool for it"
+_NEW_TOKENS = "takes a new token for every call"
 CANNOT = {
     ("xero-mcp-server", "attachment"): _NO_TOOL,
     ("xero-mcp-server", "cut"): _NO_TOOL,
     ("xero-mcp-server", "where"): _NO_TOOL,
     ("xero-mcp-server", "large"): _NO_TOOL,
-    ("xero-mcp-server", "expired"): "takes a new token for every call",
+    ("xero-mcp-server", "expired"): _NEW_TOKENS,
+    ("xero-mcp-server", "again_expired"): _NEW_TOKENS,
 }
 
 

@@ -46,7 +46,8 @@ connections() {
         said="\"count\": $(count tenantId)"
 }
 refresh() {
-    code=$(new_tokens --output "$FOLDER/body" --write-out '%{http_code}') && TOKEN=$(member access_token) && said='"changed": true'
+    code=$(new_tokens --output "$FOLDER/body" --write-out '%{http_code}') && TOKEN=$(member access_token) &&
+        REFRESH_TOKEN=$(member refresh_token) && said='"changed": true'
 }
 burst() {
     local n

@@ -1,10 +1,10 @@
 """A replica's own account beside the shared one, so that it can go on by itself at any moment.
 
 While the server decides, what it grants is charged here too. Alone, the replica decides within its share.
-Back again both must agree for a while: the server does not know of what its replicas sent meanwhile, and may
-have forgotten what they sent before. Nobody exceeds its share until that has left every window, so the sum
-stays within the limit; beyond it can only go what a replica sends that alone cannot reach the server, which
-is its share at most.
+Back again both must agree for a while: the server does not know of what its replicas sent meanwhile. What
+they sent before it may know no more, be it empty or back at an older state. Nobody exceeds its share until
+all that has left every window, so the sum stays within the limit; beyond it can only go what a replica sends
+that alone cannot reach the server, which is its share at most.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Standby:
         self._alone: set[int] = set()
         """Open permits that the server never granted."""
         self._unknown: set[int] = set()
-        """Open permits that the server does not know of, or not any more."""
+        """Open permits that the server does not know of, or may not know of any more."""
 
     def acquire(self, ask: Ask, now: float) -> Permit | Denial | None:
         """What this replica says by itself; None where the server decides alone. A permit of one that is
@@ -84,8 +84,8 @@ class Standby:
             self._measure(max(self.replicas, sharers))
             self.alone = True
 
-    def joined(self, replicas: int, now: float, *, forgotten: bool) -> None:
-        """The server answers; where it has `forgotten`, it knows nothing of what was before."""
+    def joined(self, replicas: int, now: float) -> None:
+        """The server answers."""
         first, self._first = self._first, False
         self.alone = False
         self.replicas = replicas
@@ -93,8 +93,7 @@ class Standby:
             self._share = None  # nothing was sent before
             return
         self._agree_until = max(self._agree_until, now + self._caps.minute_seconds)
-        if forgotten:
-            self._unknown |= self.open
+        self._unknown |= self.open
         if self._share is None or replicas > self._sharers:
             self._measure(replicas)
 

@@ -218,9 +218,8 @@ class RedisStore:
 
     def _joined(self, link: Link, beat: Beat) -> None:
         now = self._clock.now()
-        forgotten = self._trouble == "lapsed" or beat.lapsed or beat.epoch != self._epoch
         self._epoch, self._ahead = beat.epoch, beat.server_time - now
-        self._standby.joined(beat.replicas, now, forgotten=forgotten)
+        self._standby.joined(beat.replicas, now)
         self._link = link
         if not self._settlements.deliver_kept(link):  # else the holds of a moment before are on their way
             self._mirror(beat, now)

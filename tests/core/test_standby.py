@@ -20,7 +20,7 @@ class Replica:
         self.now = 1000.0
         self.standby = Standby(CAPS, HoldTimes())
         if replicas:
-            self.standby.joined(replicas, self.now, forgotten=True)
+            self.standby.joined(replicas, self.now)
 
     def own(self) -> Permit:
         permit = self.standby.acquire(ASK, self.now)
@@ -43,9 +43,9 @@ class Replica:
             self.standby.settle(permit, Settlement(REFUSED, False, self.now), self.now, 0.0)
         return permit is not None
 
-    def fall_and_join(self, replicas: int = 4, *, forgotten: bool = False) -> None:
+    def fall_and_join(self, replicas: int = 4) -> None:
         self.standby.fell(self.now)
-        self.standby.joined(replicas, self.now, forgotten=forgotten)
+        self.standby.joined(replicas, self.now)
 
 
 def share(replica: Replica) -> int:
@@ -100,7 +100,7 @@ def test_and_until_a_window_after_the_last_call_that_the_server_does_not_know() 
     replica = Replica()
     replica.standby.fell(replica.now)
     permit = replica.own()
-    replica.standby.joined(4, replica.now, forgotten=False)
+    replica.standby.joined(4, replica.now)
     replica.now += 100.0
     assert replica.agrees()
     replica.settle(permit)
@@ -121,14 +121,16 @@ def test_a_permit_without_the_servers_leave_is_one_that_it_does_not_know() -> No
     assert replica.agrees()
 
 
-def test_a_server_that_forgot_does_not_know_what_it_granted() -> None:
-    for forgotten in (False, True):
-        replica = Replica()
-        permit = replica.told()
-        replica.fall_and_join(forgotten=forgotten)
-        replica.now += 100.0
-        assert replica.agrees() is forgotten
-        assert not replica.standby.granted_alone(permit)
+def test_a_server_that_is_back_may_not_know_what_it_granted() -> None:
+    replica = Replica()
+    permit = replica.told()
+    replica.fall_and_join()
+    assert not replica.standby.granted_alone(permit)
+    replica.now += 100.0
+    assert replica.agrees()
+    replica.settle(permit)
+    replica.now += CAPS.minute_seconds + 0.1
+    assert not replica.agrees()
 
 
 def test_a_server_that_starts_again_has_not_seen_everybody_yet() -> None:
@@ -153,5 +155,5 @@ def test_a_fall_long_after_counts_those_who_are_there_now() -> None:
 def test_a_first_meeting_after_calls_alone_is_no_different() -> None:
     replica = Replica(replicas=0)
     replica.settle(replica.own())
-    replica.standby.joined(4, replica.now, forgotten=True)
+    replica.standby.joined(4, replica.now)
     assert replica.agrees()

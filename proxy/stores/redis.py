@@ -135,7 +135,7 @@ class RedisStore:
             return own
         now = self._clock.now()
         self._telemetry.operation("clear", "cleared", now - began)
-        return self._script.cleared(reply, key, now)
+        return self._script.cleared(reply, key, now) or own
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible as far as this replica knows."""

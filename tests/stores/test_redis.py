@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from config.settings import read_settings
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldTimes
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import Permit
 from proxy.core.model import Limit
 from proxy.stores import redis as under_test
@@ -122,6 +122,17 @@ async def test_a_beat_brings_the_holds_that_nobody_told(
         await asyncio.wait_for(other.ears.until(lambda: len(other.ears.changes) > 1), 10.0)
         assert other.ears.changes[-1].action is HoldAction.ENDED
         assert other.store.view()[2] == ()
+
+
+async def test_a_hold_that_this_replica_alone_knows_of_is_cleared_and_told(
+    server: Server, tmp_path: Path
+) -> None:
+    async with Replica(server.url, tmp_path) as one:
+        until = one.clock.now() + 300.0
+        one.store._limits.holds.follow(HoldChange(HoldAction.BEGUN, KEY, "offline", until), one.clock.now())
+        change = await one.store.clear(KEY)
+        assert change == HoldChange(HoldAction.CLEARED, KEY, "offline", until)
+        assert await one.store.clear(KEY) is None
 
 
 async def test_whoever_leaves_while_it_asks_holds_nothing(server: Server, tmp_path: Path) -> None:

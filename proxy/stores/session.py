@@ -92,8 +92,7 @@ class Session:
                 if not await link.open():
                     await self._live(link, tried)
             except Exception as error:  # noqa: BLE001 - what cannot be read now may be readable later
-                told = {"message": "a reply of the shared store", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(told)
+                _report("a reply of the shared store", error)
                 link.fail(Trouble("error"))
             finally:
                 await link.close()
@@ -135,8 +134,10 @@ class Session:
                     match await ears.read_response(disable_decoding=True):
                         case [b"message", _, bytes(message)]:
                             self._told(message)
-            except (RedisError, OSError, ValueError):  # ValueError: a message that cannot be read
+            except (RedisError, OSError):
                 pass
+            except Exception as error:  # noqa: BLE001 - the next message may be one that can be followed
+                _report("news of the shared store", error)
             finally:
                 with contextlib.suppress(RedisError, OSError):
                     await ears.disconnect(nowait=True)
@@ -145,3 +146,7 @@ class Session:
     async def _pause(self) -> None:
         seconds = PAUSE_SECONDS * (0.5 + self._random.random() / 2)
         await self._clock.sleep_until(self._clock.now() + seconds)
+
+
+def _report(message: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})

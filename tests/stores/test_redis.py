@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -133,6 +135,26 @@ async def test_a_hold_that_this_replica_alone_knows_of_is_cleared_and_told(
         change = await one.store.clear(KEY)
         assert change == HoldChange(HoldAction.CLEARED, KEY, "offline", until)
         assert await one.store.clear(KEY) is None
+
+
+async def test_news_that_cannot_be_followed_are_reported_and_the_next_are_heard(
+    server: Server, tmp_path: Path
+) -> None:
+    reported = list[str]()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["message"]))
+
+    async def published(seconds: float | None, heard: Callable[[], bool]) -> None:
+        hold = ["hold", "foreign", "begun", "tenant", "app", "tenant", "", "offline", seconds, 1]
+        while not heard():
+            server.do("PUBLISH", "{test:}:events", json.dumps(hold))
+            await one.clock.sleep_until(one.clock.now() + 0.01)
+
+    async with Replica(server.url, tmp_path) as one:
+        await asyncio.wait_for(published(None, lambda: bool(reported)), 10.0)
+        await asyncio.wait_for(published(300.0, lambda: bool(one.ears.changes)), 10.0)
+        assert (one.ears.changes[0].action, one.ears.changes[0].key) == (HoldAction.BEGUN, KEY)
+        assert reported == ["news of the shared store"]
 
 
 async def test_whoever_leaves_while_it_asks_holds_nothing(server: Server, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from functools import lru_cache
 from math import inf
 
+from proxy.core.day import DAY_SECONDS
 from proxy.core.model import HoldKey, HoldRule, HoldView, ResponseClass, Scope
 
 RESET_MARGIN_SECONDS = 0.4
@@ -147,6 +148,12 @@ class Holds:
         if hold.probe or hold.until > now:
             until = min(hold.until, now + RESTORED_SECONDS)
             self.active[key] = Hold(hold.reason, -inf, until, hold.probe, hold.failures)
+
+    def forget(self, now: float) -> None:
+        """Drop what is over and nobody asked about: at its end, or a day later what waits for a probe."""
+        for key, hold in list(self.active.items()):
+            if hold.until < now - (DAY_SECONDS if hold.probe else 0.0):
+                del self.active[key]
 
     def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so; None where there is none."""

@@ -138,7 +138,7 @@ class SharedLimits:
         self, replica: str, now: float, lease: float = LEASE_SECONDS, held: AbstractSet[int] | None = None
     ) -> Pulse:
         """Keep a replica's permits for so long, of them (where that is given) only those that it still holds,
-        and settle what the dead have left.
+        settle what the dead have left, and forget the holds that are long over.
         """
         lapsed = self._leases.get(replica, -inf) <= now
         self._leases[replica] = now + lease
@@ -154,6 +154,7 @@ class SharedLimits:
                 reaped += 1
             if not permits:
                 del self._leases[name]
+        self.limits.holds.forget(now)
         alive = sum(ends > now for ends in self._leases.values())
         return Pulse(alive, lapsed, reaped, more=len(self._leases) > alive)
 

@@ -182,6 +182,16 @@ def test_a_cleared_hold_that_begins_again_does_not_listen_to_the_old_probe(story
     assert story.send(303.0) is None
 
 
+def test_what_nobody_asks_about_is_forgotten_at_its_end_or_a_day_after_it_waits_for_a_probe(
+    story: Story,
+) -> None:
+    story.answer(CONCURRENT, 0.0, sent_at=-1.0)
+    story.answer(MAINTENANCE, 0.0, sent_at=-1.0, retry_after=30.0)
+    for now, left in ((0.25, 2), (0.3, 1), (86_430.3, 1), (86_430.5, 0)):
+        story.holds.forget(now)
+        assert len(story.holds.active) == left
+
+
 def test_operators_see_what_is_held_for_how_long_and_whether_a_probe_is_out(story: Story) -> None:
     story.answer(OFFLINE, 0.0, sent_at=-1.0)
     story.answer(APP_MINUTE, 0.0, sent_at=-1.0, retry_after=9.6)

@@ -18,7 +18,7 @@ from proxy.core.accounts import Caps
 from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
 from proxy.core.limits import CONCURRENT, Ask, Denial, Permit, Settlement
 from proxy.core.model import Execution, HoldKey, HoldRule, Remaining, ResponseClass, Scope
-from proxy.stores.lua import HOLDS_TOLD, SHA, SOURCE
+from proxy.stores.lua import HOLDS_SAMPLED, HOLDS_TOLD, SHA, SOURCE
 from proxy.stores.script import (
     Arguments,
     Beat,
@@ -264,6 +264,17 @@ def test_very_many_holds_are_not_told_with_each_beat(two: Two) -> None:
             assert holds is not None
             assert len(holds) == HOLDS_TOLD
     assert one.beat().holds is None
+
+
+def test_holds_that_nobody_asks_about_again_hide_no_others_for_ever(valkey: redis.Redis) -> None:
+    story = Story(valkey, Caps(), Random(1), busy=True)
+    for number in range(HOLDS_TOLD + 1):
+        story.acquire("r1", replace(T1, tenant=f"t{number}"))
+        story.settle("r1", story.steps, Settlement(OFFLINE, True, story.now))
+    story.now += 86_500.0
+    script = story.script("r1")
+    told = [script.beaten(story.run(script, script.beat())).holds or () for _ in range(6)]
+    assert [len(holds) for holds in told] == [*range(HOLDS_TOLD + 1 - HOLDS_SAMPLED, 0, -HOLDS_SAMPLED), 0]
 
 
 def test_calls_are_given_back_to_the_day_wherever_they_were_counted(valkey: redis.Redis) -> None:

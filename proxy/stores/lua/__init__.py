@@ -15,6 +15,8 @@ MARGIN_SECONDS = 60.0
 """Keys outlive by so much the time for which the rules need them."""
 HOLDS_TOLD = 100
 """A beat tells all holds where there are no more than so many."""
+HOLDS_SAMPLED = 20
+"""Of so many a beat looks whether they are long over."""
 
 _CONSTANTS = {
     "CLOCK_DRIFT": window.CLOCK_DRIFT,
@@ -33,6 +35,7 @@ _CONSTANTS = {
     "REAPED_AT_ONCE": sharing.REAPED_AT_ONCE,
     "MARGIN_SECONDS": MARGIN_SECONDS,
     "HOLDS_TOLD": HOLDS_TOLD,
+    "HOLDS_SAMPLED": HOLDS_SAMPLED,
     "ACCOUNT_SECONDS": int(day.DAY_SECONDS + day.BUCKET_SECONDS + MARGIN_SECONDS),
     "RECORD_SECONDS": int(2 * day.DAY_SECONDS),
 }

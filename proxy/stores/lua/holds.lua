@@ -38,6 +38,17 @@ local function write_hold(key, hold)
   redis.call('EXPIRE', HOLDS, RECORD_SECONDS)
 end
 
+-- Drop what is over and nobody asked about, of a sample: each hold that is written lets all live longer.
+local function forget_holds(now)
+  local sample = redis.call('HRANDFIELD', HOLDS, HOLDS_SAMPLED, 'WITHVALUES')
+  for place = 1, #sample, 2 do
+    local hold = cmsgpack.unpack(sample[place + 1])
+    if hold.ends < now - (hold.probe and DAY_SECONDS or 0) then
+      redis.call('HDEL', HOLDS, sample[place])
+    end
+  end
+end
+
 -- The hold that stops a call, the longest first: its place among `keys`.
 local function blocking(keys, holds, now)
   local worst

@@ -67,6 +67,7 @@ local function beat(now)
   redis.call('EXPIRE', REPLICAS, RECORD_SECONDS)
   disown(now)
   local reaped = reap(now)
+  forget_holds(now)
   local alive = redis.call('ZCOUNT', REPLICAS, '(' .. exact(now), '+inf')
   local more = redis.call('ZCARD', REPLICAS) > alive
   local reply = {

@@ -229,8 +229,12 @@ class Story:
     def _beat(self) -> None:
         replica = self.random.choice(REPLICAS)
         script, lease = self.script(replica), self.random.choice((6.0, 6.0, 6.0, 0.0))
-        pulse = self.core.beat(replica, self.now, lease)
-        beat = script.beaten(self.run(script, script.beat(lease)))
+        own = {number for name, number in self.open if name == replica}
+        kept = (
+            {number for number in own if self.random.random() < 0.5} if self.random.random() < 0.5 else None
+        )
+        pulse = self.core.beat(replica, self.now, lease, kept)
+        beat = script.beaten(self.run(script, script.beat(lease, kept)))
         assert (beat.replicas, beat.lapsed, beat.reaped, beat.more) == (
             pulse.replicas,
             pulse.lapsed,
@@ -238,6 +242,7 @@ class Story:
             pulse.more,
         )
         self.seen |= {"reaped"} if beat.reaped else set()
+        self.seen |= {"disowned"} if kept is not None and kept < own else set()
         assert beat.holds is not None
         assert held(beat.holds) == held(self.core.limits.holds.view(self.now))
 

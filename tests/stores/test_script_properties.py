@@ -23,7 +23,7 @@ SMALL = st.builds(
 EVERYTHING = {
     *("minute", "concurrent", "day", "appminute", "hold", "turn", "permit", "probe"),
     *("begun", "extended", "inconclusive", "ended", "cleared", "failing"),
-    *("foreign", "lost", "reaped"),
+    *("foreign", "lost", "reaped", "disowned"),
 }
 
 

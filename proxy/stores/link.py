@@ -87,6 +87,7 @@ class Link:
         self._out: list[bytes] = []
         self._more = asyncio.Event()
         self._timer: Timer | None = None
+        self._armed_for = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self.over: asyncio.Future[Trouble] = asyncio.get_running_loop().create_future()
 
@@ -102,15 +103,15 @@ class Link:
         self._tasks = [asyncio.create_task(each) for each in (self._write(), self._read())]
         return None
 
-    def call(self, arguments: Arguments) -> asyncio.Future[Any]:
+    def call(self, arguments: Arguments, asked_at: float | None = None) -> asyncio.Future[Any]:
         """Let the script run; the future's result is its reply, or a `Trouble`. To be called in the order in
-        which the script is to see the calls.
+        which the script is to see the calls. The time for the answer runs from `asked_at`, or from now.
         """
         answer = asyncio.get_running_loop().create_future()
         if self.over.done():
             answer.set_result(self.over.result())
         else:
-            self._send(_Call(arguments, self._clock.now(), answer))
+            self._send(_Call(arguments, self._clock.now() if asked_at is None else asked_at, answer))
         return answer
 
     def fail(self, trouble: Trouble) -> None:
@@ -139,8 +140,8 @@ class Link:
         )
         self._calls.append(call)
         self._more.set()
-        if self._timer is None:
-            self._arm(self._timeout - LAST_LOOK_SECONDS, last=False)
+        if self._timer is None or call.asked_at < self._armed_for:
+            self._arm(last=False)
 
     async def _write(self) -> None:
         try:
@@ -172,8 +173,12 @@ class Link:
         else:
             self.fail(Trouble(reason_of(error, "error")))
 
-    def _arm(self, seconds: float, *, last: bool) -> None:
-        at = self._calls[0].asked_at + seconds if not last else self._clock.now() + seconds
+    def _arm(self, *, last: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = self._oldest()
+        early = self._armed_for + self._timeout - LAST_LOOK_SECONDS
+        at = self._clock.now() + LAST_LOOK_SECONDS if last else early
         self._timer = self._clock.call_at(at, lambda: self._due(last=last))
 
     def _due(self, *, last: bool) -> None:
@@ -181,12 +186,15 @@ class Link:
         self._timer = None
         if not self._calls:
             return
-        if self._clock.now() < self._calls[0].asked_at + self._timeout - LAST_LOOK_SECONDS:
-            self._arm(self._timeout - LAST_LOOK_SECONDS, last=False)
+        if self._clock.now() < self._oldest() + self._timeout - LAST_LOOK_SECONDS:
+            self._arm(last=False)
         elif last:
             self.fail(Trouble("timeout"))
         else:
-            self._arm(LAST_LOOK_SECONDS, last=True)
+            self._arm(last=True)
+
+    def _oldest(self) -> float:
+        return min(call.asked_at for call in self._calls)  # one that is made again comes behind newer ones
 
 
 def connection(url: str) -> Connection:

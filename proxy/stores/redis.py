@@ -104,7 +104,7 @@ class RedisStore:
             if link is not None:
                 if now >= began + self._timeout:
                     link.fail(Trouble("timeout"))
-                if decision := await self._ask(link, ask, own):
+                if decision := await self._ask(link, ask, own, began):
                     return decision
 
     def acquire_now(self, ask: Ask) -> Permit | Denial | None:
@@ -151,11 +151,10 @@ class RedisStore:
         up = self._link is not None
         return StoreView("redis", up, "" if up else self._trouble, self._standby.replicas)
 
-    async def _ask(self, link: Link, ask: Ask, own: Permit | None) -> Permit | Denial | None:
+    async def _ask(self, link: Link, ask: Ask, own: Permit | None, asked_at: float) -> Permit | Denial | None:
         """What the server decides, together with the permit that this replica gave itself if both have to
-        agree; None where there was no answer.
+        agree; None where there was no answer. All questions of one decision have the time of the first.
         """
-        asked_at = self._clock.now()
         number = self._limits.number() if own is None else own.number
         arguments = self._script.acquire(
             ask,
@@ -165,7 +164,7 @@ class RedisStore:
             void_after=asked_at + self._timeout + self._ahead,
         )
         try:
-            reply = await link.call(arguments)
+            reply = await link.call(arguments, asked_at)
         except asyncio.CancelledError:
             self._return(link, ask, number, own)
             raise

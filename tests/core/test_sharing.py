@@ -205,6 +205,16 @@ def test_a_replica_that_takes_leave_leaves_nothing() -> None:
     assert asking.shared.beat("a", 1.0, lease=0.0) == Pulse(0, lapsed=False, reaped=1, more=False)
 
 
+def test_of_a_replica_that_says_what_it_holds_nothing_else_is_kept() -> None:
+    asking = Asking()
+    held, settled = asking.granted("a", 0.0), asking.granted("a", 0.0)
+    asking.shared.beat("a", 1.0, held={held})
+    assert asking.settle("a", settled, 1.0)[1]
+    asking.granted("b", 1.0)
+    assert asking.ask("b", 1.0) == CONCURRENT
+    assert not asking.settle("a", held, 1.0)[1]
+
+
 def test_a_lost_permit_teaches_but_frees_nothing_twice() -> None:
     asking = Asking()
     number = asking.granted("a", 0.0)

@@ -14,14 +14,16 @@ The life of a request, in the words of `proxy.pipeline`:
 | admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
 | | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
-| | `stores.sqlite` remembers it: `stores.state_file` and `stores.state_rows` by a `worker` (a thread) |
+| | `stores.memory` decides; `stores.sqlite` remembers it by `state_file`, `state_rows` and a `worker` |
+| | `stores.redis` shares it: `session` and `link` (connections), `script` over `lua/` (the rules there), |
+| | `settlements`, `polls`, and `core.standby` (what a replica may do alone), `core.sharing` (turns, leases) |
 | send | `attempt`; `upstream` (pool), `exchange` (a connection), `response` (a result) |
-| | `refreshes`: one call for all who refresh a token, over `core.token_request` |
+| | `refreshes`: one call for all who refresh a token, over `core.token_request` and `stores.claims` |
 | classify | `core.classify` over `config/responses.toml` |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
 | decide | `core.retry`, `core.idempotency` |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
-| record | `telemetry` with `last_failures`, `store_telemetry`, `gauges`, `log` over `line_writer` |
+| record | `telemetry` over `tallies`, with `last_failures`, `gauges`, `log` over `line_writer` |
 | | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one

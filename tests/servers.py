@@ -91,6 +91,16 @@ def server(binary: str, *options: str) -> Iterator[Server]:
         one.stop()
 
 
+@contextlib.contextmanager
+def valkey_server() -> Iterator[Server]:
+    """Run Valkey until the end of the block; a test fails where there is none."""
+    binary = valkey()
+    if binary is None:
+        pytest.fail(MISSING)
+    with server(binary) as one:
+        yield one
+
+
 def _spawn(command: tuple[str, ...], port: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.PIPE)
     assert process.stdout is not None

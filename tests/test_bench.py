@@ -61,10 +61,7 @@ def test_callers_wait_in_a_real_sidecar() -> None:
 
 
 def test_what_a_store_adds_is_measured_over_a_real_server(tmp_path: Path) -> None:
-    binary = servers.valkey()
-    if binary is None:
-        pytest.fail(servers.MISSING)
-    with servers.server(binary) as server:
+    with servers.valkey_server() as server:
         for opened in (stores.memory, stores.sqlite(tmp_path / "state.db"), stores.redis(server.url)):
             spent, cpu = asyncio.run(stores.measured(opened, seconds=0.1))
             assert len(spent) == 20

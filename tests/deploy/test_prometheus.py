@@ -93,10 +93,9 @@ class Scraped:
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
-    binary, plain, page = servers.valkey(), b"", ""
-    assert binary is not None, servers.MISSING
+    plain, page = b"", ""
     directory = tmp_path_factory.mktemp("prometheus")
-    with servers.server(binary) as shared, prometheus((one := demo(shared)).target, directory) as running:
+    with servers.valkey_server() as shared, prometheus((one := demo(shared)).target, directory) as running:
         start = running.now()
         progress = (line for line in one.run(directory) if " waiting " in line)
         for number, _ in enumerate(progress):

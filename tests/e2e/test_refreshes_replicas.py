@@ -15,7 +15,7 @@ from tests.e2e.harness import Reply
 from tests.e2e.test_process import Process
 from tests.e2e.test_process import serving as replica
 from tests.e2e.test_refreshes import refresh
-from tests.servers import MISSING, Server, server, valkey
+from tests.servers import Server, valkey_server
 from tests.sockets import read_request, serving
 
 LATENCY = 0.3
@@ -23,10 +23,7 @@ LATENCY = 0.3
 
 @pytest.fixture
 def shared() -> Iterator[Server]:
-    binary = valkey()
-    if binary is None:
-        pytest.fail(MISSING)
-    with server(binary) as one:
+    with valkey_server() as one:
         yield one
 
 

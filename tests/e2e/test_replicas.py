@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 
-import pytest
-
 from tests import servers
 from tests.replicas.fleet import CONCURRENT, MINUTE, Load, replica, xero
 
@@ -14,11 +12,8 @@ WINDOW, CALLS = 1.5, 40
 
 
 async def test_two_replicas_stay_within_the_limits_while_their_server_comes_and_goes() -> None:
-    binary = servers.valkey()
-    if binary is None:
-        pytest.fail(servers.MISSING)
     load = Load()
-    with servers.server(binary) as shared:
+    with servers.valkey_server() as shared:
         async with (
             xero(WINDOW) as world,
             replica(world.url, shared.url, WINDOW, redis_timeout_seconds=2) as one,

@@ -6,13 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import MISSING, Server, server, valkey
+from tests.servers import Server, valkey_server
 
 
 @pytest.fixture
 def shared() -> Iterator[Server]:
-    binary = valkey()
-    if binary is None:
-        pytest.fail(MISSING)
-    with server(binary) as one:
+    with valkey_server() as one:
         yield one

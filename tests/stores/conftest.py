@@ -13,10 +13,7 @@ from tests import servers
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[redis.Redis]:
     """A client of a Valkey server that a test may empty."""
-    binary = servers.valkey()
-    if binary is None:
-        pytest.fail(servers.MISSING)
-    with servers.server(binary) as server, server.client as client:
+    with servers.valkey_server() as server, server.client as client:
         yield client
 
 
@@ -33,8 +30,5 @@ def debians() -> Iterator[redis.Redis]:
 @pytest.fixture
 def server() -> Iterator[servers.Server]:
     """A server of the test's own, to be broken."""
-    binary = servers.valkey()
-    if binary is None:
-        pytest.fail(servers.MISSING)
-    with servers.server(binary) as one:
+    with servers.valkey_server() as one:
         yield one

@@ -15,7 +15,7 @@ from proxy.clock import Clock
 from proxy.core.token_request import refresh_key
 from proxy.stores import claims
 from proxy.stores.claims import RedisClaims
-from tests.servers import MISSING, Server, server, valkey
+from tests.servers import Server, valkey_server
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 ANSWER = b'{"access_token":"c4n4ry"}'
@@ -23,10 +23,7 @@ ANSWER = b'{"access_token":"c4n4ry"}'
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Server]:
-    binary = valkey()
-    if binary is None:
-        pytest.fail(MISSING)
-    with server(binary) as one:
+    with valkey_server() as one:
         yield one
 
 

@@ -27,6 +27,11 @@ def shared() -> Iterator[Server]:
         yield one
 
 
+def tokens(number: int, token: str) -> bytes:
+    """What is answered to call `number` of all, which refreshed `token`."""
+    return f'{{"access_token":"{number} for {token}"}}'.encode()
+
+
 class Identity:
     """Counts the refreshes of each token, and answers each with tokens that it gives only once. Those in
     `silent` get no answer as often as they say.
@@ -49,7 +54,7 @@ class Identity:
                 await reader.read()
                 return
             await clock.sleep_until(clock.now() + LATENCY)
-            body = f"tokens {sum(self.calls.values())} for {token}".encode()
+            body = tokens(sum(self.calls.values()), token)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
@@ -65,14 +70,14 @@ async def fleet(url: str, count: int) -> AsyncIterator[tuple[list[Process], Iden
 
 async def test_a_thousand_refreshes_over_four_replicas_are_one_call_for_each_token(shared: Server) -> None:
     async with fleet(shared.url, 4) as (replicas, identity):
-        tokens = [f"t{number % 25}" for number in range(1000)]
+        spent = [f"t{number % 25}" for number in range(1000)]
         replies: list[Reply] = await asyncio.gather(
-            *(replicas[number % 4].ask(refresh(token.encode())) for number, token in enumerate(tokens))
+            *(replicas[number % 4].ask(refresh(token.encode())) for number, token in enumerate(spent))
         )
     assert {reply.status for reply in replies} == {200}
     assert set(identity.calls.values()) == {1}
     assert len(identity.calls) == 25
-    told = {(token, reply.body) for token, reply in zip(tokens, replies, strict=True)}
+    told = {(token, reply.body) for token, reply in zip(spent, replies, strict=True)}
     assert len(told) == 25
     assert sum(reply.attempts for reply in replies) == 25
 
@@ -87,7 +92,7 @@ async def test_when_the_replica_that_makes_the_call_dies_another_one_makes_it(sh
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             await first
         replies = await asyncio.gather(*others)
-    assert {(reply.status, reply.body) for reply in replies} == {(200, b"tokens 2 for t")}
+    assert {(reply.status, reply.body) for reply in replies} == {(200, tokens(2, "t"))}
     assert identity.calls == {"t": 2}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from config.settings import PREFIX, BadSettings, Settings, effective, read_settings
 from proxy import __version__
 
-DONE, FAILED, BAD_SETTINGS = 0, 1, 2
+DONE, BAD_SETTINGS = 0, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:

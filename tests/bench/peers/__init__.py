@@ -9,6 +9,7 @@ round, so that a drift of the machine hits all alike, and the medians of the rou
 | `process` | one process on one core: when it listens, its CPU, its memory |
 | `upstream`, `proxies` | what stands behind, and what is compared: configurations and commands |
 | `textbook`, `plain.js` | the two proxies that are written here, as their documentation shows it |
+| `forwarder` | what asyncio alone takes: a floor for whatever is built on it |
 | `wrk`, `pace`, `streams` | the load: as much as goes, at a fixed rate, and large bodies |
 | `requests` | what they send |
 | `rounds`, `parts` | all proxies in turn, and what is measured of them |

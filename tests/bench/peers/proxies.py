@@ -17,6 +17,7 @@ from tests.bench.peers.tools import find, missing, version
 from tests.bench.peers.upstream import CERTIFICATE, COMMON, Upstream
 
 OURS, TEXTBOOK, DIRECT, NGINX, ENVOY = "xero-proxy", "textbook aiohttp", "direct", "nginx", "Envoy"
+ASYNCIO = "asyncio alone"
 
 NGINX_PROXY = """
     upstream xero {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 100000000; }}
@@ -109,10 +110,14 @@ def node(place: Place) -> Launch:
     )
 
 
+def forwarder(place: Place) -> Launch:
+    """asyncio that passes bytes on."""
+    return _ours("forwarder", place)
+
+
 def textbook(place: Place) -> Launch:
     """aiohttp as its documentation shows it."""
-    command = (place.python, "-m", "tests.bench.peers.textbook", str(place.port), place.origin)
-    return Launch(command, place.port, {"SSL_CERT_FILE": str(CERTIFICATE)})
+    return _ours("textbook", place)
 
 
 def sidecar(place: Place) -> Launch:
@@ -134,6 +139,7 @@ PROXIES: dict[str, Callable[[Place], Launch]] = {
     "HAProxy": haproxy,
     ENVOY: envoy,
     "Node": node,
+    ASYNCIO: forwarder,
     TEXTBOOK: textbook,
     OURS: sidecar,
 }
@@ -154,6 +160,11 @@ def placed(name: str, upstream: Upstream, directory: Path, python: str, *, tls: 
     """How to start one of them here; its directory is made."""
     directory.mkdir(parents=True)
     return PROXIES[name](Place(free_port(), upstream.port(tls=tls), tls, directory, python))
+
+
+def _ours(module: str, place: Place) -> Launch:
+    command = (place.python, "-m", f"tests.bench.peers.{module}", str(place.port), place.origin)
+    return Launch(command, place.port, {"SSL_CERT_FILE": str(CERTIFICATE)})
 
 
 def _configured(program: str, place: Place, flag: str, name: str, text: str) -> Launch:

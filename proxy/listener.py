@@ -72,6 +72,9 @@ class Listener:
             for family, address in dict.fromkeys((each[0], each[4]) for each in found):
                 listening = socket.create_server(address, family=family, backlog=BACKLOG)
                 listening.setblocking(False)
+                # For all that it accepts: else the end of a body can wait for the caller's delayed
+                # acknowledgement. The event loop does it only where a socket was given its protocol's number.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets.append(listening)
         except OSError:
             self.close()

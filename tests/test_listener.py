@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 
 import pytest
 
@@ -42,6 +43,22 @@ async def test_who_finds_no_room_gets_in_when_somebody_leaves() -> None:
     first.close()
     assert await came.get() == b"second"
     second.close()
+    listener.close()
+
+
+async def test_nothing_that_is_written_waits_for_an_acknowledgement() -> None:
+    made: asyncio.Queue[asyncio.BaseTransport] = asyncio.Queue()
+
+    class Guest(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.put_nowait(transport)
+
+    listener = Listener(Guest, lambda: 0, Clock())
+    port = await listener.start("127.0.0.1", 0)
+    _, caller = await asyncio.open_connection("127.0.0.1", port)
+    connection = (await made.get()).get_extra_info("socket")
+    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    caller.close()
     listener.close()
 
 

@@ -17,7 +17,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `stores.memory` decides; `stores.sqlite` remembers it by `state_file`, `state_rows` and a `worker` |
 | | `stores.redis` shares it: `session` and `link` (connections), `script` over `lua/` (the rules there), |
 | | `settlements`, `polls`, and `core.standby` (what a replica may do alone), `core.sharing` (turns, leases) |
-| send | `attempt`; `upstream` (pool), `exchange` (a connection), `response` (a result) |
+| send | `attempt`; `upstream` (pool), `exchange` (a connection), `tls` under it, `response` (a result) |
 | | `refreshes`: one call for all who refresh a token, over `core.token_request` and `stores.claims` |
 | classify | `core.classify` over `config/responses.toml` |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |

@@ -24,6 +24,7 @@ from proxy.core.model import Failure, Headers, Host
 from proxy.deadlines import Deadlines
 from proxy.exchange import Exchange, Result
 from proxy.flow import Lost
+from proxy.tls import Tls
 
 SMALL_BODY = 64 * 1024
 IDLE_SECONDS = 50.0
@@ -33,9 +34,6 @@ HAPPY_EYEBALLS_DELAY = 0.25
 _DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 """Silence before the first probe, between probes, probes; milliseconds that data may stay unacknowledged."""
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
-
-
-Connected = tuple[asyncio.Transport, Exchange]
 
 
 class Outbound(NamedTuple):
@@ -80,7 +78,7 @@ class Upstream:
         self._lines = Lines()
         self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
         self._open: set[Exchange] = set()
-        self._connecting: set[asyncio.Future[Connected]] = set()
+        self._connecting: set[asyncio.Future[Exchange]] = set()
         self._deadlines = Deadlines(clock)
         self._closed = False
 
@@ -176,18 +174,7 @@ class Upstream:
     async def _connect(self, host: Host) -> Exchange | Failure:
         if self._closed:
             return _CLOSED
-        origin = self._origins[host]
-        tls = self._tls if origin.scheme == "https" else None
-        connecting = asyncio.ensure_future(
-            asyncio.get_running_loop().create_connection(
-                partial(self._exchange, host),
-                origin.host,
-                origin.port,
-                ssl=tls,
-                server_hostname=origin.host if tls else None,
-                happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY,
-            ),
-        )
+        connecting = asyncio.ensure_future(self._open_connection(host))
         self._connecting.add(connecting)
         try:
             done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
@@ -200,7 +187,7 @@ class Upstream:
         if not done:
             return _unsent("connect_failed", "connection_timeout", "No connection came about in time.")
         try:
-            _, exchange = connecting.result()
+            exchange = connecting.result()
         except OSError as error:
             return _connect_failure(error)
         if exchange.transport.is_closing():
@@ -210,6 +197,19 @@ class Upstream:
         _notice_death(exchange.transport.get_extra_info("socket"))
         self._open.add(exchange)
         self._deadlines.watch(exchange)
+        return exchange
+
+    async def _open_connection(self, host: Host) -> Exchange:
+        """Resolve, connect and, where there is to be TLS, shake hands. Raises OSError."""
+        origin, exchange = self._origins[host], self._exchange(host)
+        tls = None
+        if self._tls is not None and origin.scheme == "https":
+            tls = Tls(exchange, self._tls, origin.host)
+        await asyncio.get_running_loop().create_connection(
+            lambda: tls or exchange, origin.host, origin.port, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
+        )
+        if tls is not None:
+            await tls.ready()
         return exchange
 
     def _exchange(self, host: Host) -> Exchange:
@@ -260,5 +260,6 @@ _CLOSED = _unsent("connect_failed", "connection_terminated", "The proxy is shutt
 def _default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context

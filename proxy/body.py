@@ -18,7 +18,9 @@ from proxy.spool import PIECE, UnnamedFile
 
 MEMORY_TOTAL = 64 * 1024 * 1024
 HEAP = 64 * 1024
-"""More than so many bytes in memory have pages of their own."""
+"""More than so many bytes in memory have pages of their own; so many at once are given to a connection, which
+copies what it cannot send.
+"""
 
 
 class Stalled(TimeoutError):
@@ -59,8 +61,8 @@ class Body:
         """Yield the body from its start; as often as needed. Raises OSError where the disk fails."""
         if self._file is None:
             held = memoryview(self.in_memory or b"")
-            for start in range(0, self.size, PIECE):
-                yield held[start : start + PIECE]
+            for start in range(0, self.size, HEAP):
+                yield held[start : start + HEAP]
             return
         offset = 0
         while offset < self.size:
@@ -69,6 +71,7 @@ class Body:
                 raise OSError("a kept body is shorter than it was")
             offset += len(piece)
             yield piece
+            del piece  # or it stays until the next one is there
 
     def close(self) -> None:
         """Forget the body and give its memory or disk space back."""
@@ -115,6 +118,7 @@ class BodyStore:
                 if receipt.held + len(piece) > self._bound(receipt, goes_to_disk=goes_to_disk):
                     await receipt.spill(self._spool_dir)
                 receipt.add(piece)
+                del piece  # or it stays until the next one has come
                 if self.in_memory > self._memory_total:
                     await receipt.spill(self._spool_dir)
             return await receipt.body(self._spool_dir)

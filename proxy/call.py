@@ -48,7 +48,7 @@ class Rest(Protocol):
     def length(self) -> int | None:
         """Bytes of the whole body, where that is known."""
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         """Return the next bytes, empty at the end. Raises `Truncated` where there should be more."""
 
     def close(self) -> None:
@@ -180,14 +180,18 @@ class Call:
         if rest.length is None and self.http10:
             self.keep_alive = False
         caller.transport.write(self._head(status, reason, headers, rest.length, chunked=chunked))
-        written, piece = 0, body
+        written = 0
+        piece: bytes | memoryview = body
         self.begun = True
         try:
             while True:
                 if piece:
                     # Not writelines: before 3.12.9 and 3.13.2 it writes without ever asking for a pause.
-                    caller.transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    caller.transport.write(
+                        b"".join((b"%x\r\n" % len(piece), piece, b"\r\n")) if chunked else piece
+                    )
                     written += len(piece)
+                piece = b""  # or it stays until the next one has come
                 await caller.drain_in_time()
                 piece = await rest.read()
                 if not piece or self.gone:

@@ -22,7 +22,7 @@ class Lost(ConnectionError):
 class Inflow:
     """The body of one message as it arrives. Reading from the network pauses while nobody takes it."""
 
-    __slots__ = ("_error", "_pieces", "_reader", "_size", "_transport", "ended", "on_end", "paused")
+    __slots__ = ("_error", "_pieces", "_reader", "_size", "_transport", "divert", "ended", "on_end", "paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -33,6 +33,8 @@ class Inflow:
         self.ended = False
         self.paused = False
         self.on_end: Callable[[bool], None] | None = None
+        self.divert: Callable[[bytes], bool] | None = None
+        """Asked where nothing waits to be read: whether it takes a piece that has arrived."""
 
     @property
     def size(self) -> int:
@@ -46,6 +48,8 @@ class Inflow:
 
     def put(self, piece: bytes) -> None:
         """Add bytes that arrived."""
+        if self.divert is not None and not self._pieces and self.divert(piece):
+            return
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size > HIGH_WATER and not self.paused:

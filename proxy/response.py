@@ -79,9 +79,10 @@ class Response:
         else:
             self._inflow.on_end = ended
         self._spool = Spool(self._spool_dir)
+        self._inflow.divert = self._spool.offer
         self._ahead = asyncio.get_running_loop().create_task(_fill(self._inflow, self._spool))
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | memoryview:
         """Return the next bytes after `first`, empty at the end. Raises `Truncated` when upstream was cut."""
         if self._inflow is None:
             return b""
@@ -109,6 +110,7 @@ async def _fill(inflow: Inflow, spool: Spool) -> None:
     try:
         while piece := await inflow.read():
             await spool.put(piece)
+            del piece  # or it stays until the next one has come
     except (BadFraming, OSError) as error:
         spool.end(error)
     else:

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import tempfile
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,9 +44,12 @@ class UnnamedFile:
         """Write all of `data` at `offset`."""
         await asyncio.get_running_loop().run_in_executor(_THREADS, self._write, data, offset)
 
-    async def read(self, offset: int) -> bytes:
+    async def read(self, offset: int) -> memoryview:
         """Read up to `PIECE` bytes at `offset`."""
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._read, offset)
+        # Not made by the thread: each has a heap of its own, which keeps what it is given back.
+        piece = memoryview(bytearray(PIECE))
+        size = await asyncio.get_running_loop().run_in_executor(_THREADS, self._read, piece, offset)
+        return piece[:size]
 
     def _write(self, data: bytes | memoryview, offset: int) -> None:
         rest = memoryview(data)
@@ -54,8 +58,8 @@ class UnnamedFile:
             rest = rest[written:]
             offset += written
 
-    def _read(self, offset: int) -> bytes:
-        return os.pread(self._descriptor, PIECE, offset)
+    def _read(self, piece: memoryview, offset: int) -> int:
+        return os.preadv(self._descriptor, [piece], offset)
 
 
 def _open(directory: str) -> int:
@@ -82,6 +86,7 @@ class Spool:
         "_error",
         "_file",
         "_pieces",
+        "_putting",
         "_read",
         "_size",
         "_written",
@@ -89,19 +94,32 @@ class Spool:
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        self._pieces: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
         self._size = 0
         self._file: UnnamedFile | None = None
         self._read = self._written = 0
         self._error: Exception | None = None
-        self._ended = self._closed = False
+        self._ended = self._closed = self._putting = False
         self._changed = asyncio.Event()
 
     async def put(self, piece: bytes) -> None:
         """Add bytes; returns when they are kept."""
-        if self._closed or (self._read == self._written and self._size < MEMORY):
-            self._keep(piece)
+        if self.offer(piece):
             return
+        self._putting = True
+        try:
+            await self._put_on_disk(piece)
+        finally:
+            self._putting = False
+
+    def offer(self, piece: bytes) -> bool:
+        """Add bytes where that takes no time; whether it did."""
+        if self._putting or not (self._closed or (self._read == self._written and self._size < MEMORY)):
+            return False
+        self._keep(piece)
+        return True
+
+    async def _put_on_disk(self, piece: bytes) -> None:
         try:
             self._file = self._file or UnnamedFile(self._directory)
             await self._file.write(piece, self._written)
@@ -125,13 +143,14 @@ class Spool:
         self._file = None
         self._changed.set()
 
-    async def get(self) -> bytes:
+    async def get(self) -> bytes | memoryview:
         """Return the next bytes, empty at the end. Raises what `end` was given."""
         while True:
             if self._pieces:
-                pieces, self._pieces, self._size = self._pieces, [], 0
+                piece = self._pieces.popleft()
+                self._size -= len(piece)
                 self._changed.set()
-                return b"".join(pieces)
+                return piece
             if self._file is not None and self._read < self._written:
                 return await self._from_file(self._file)
             if self._closed or self._ended:
@@ -140,7 +159,7 @@ class Spool:
                 return b""
             await self._wait()
 
-    async def _from_file(self, file: UnnamedFile) -> bytes:
+    async def _from_file(self, file: UnnamedFile) -> memoryview:
         data = await file.read(self._read)
         self._read += len(data)
         self._changed.set()

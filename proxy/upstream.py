@@ -120,6 +120,7 @@ class Upstream:
                     if exchange.answered:
                         return  # an early answer: the connection is not used again
                     exchange.transport.write(piece)
+                    del piece  # or it stays until the next one is there
                     await exchange.drain()
         except Lost:
             return  # the exchange has noted it

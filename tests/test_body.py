@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.body import Body, BodyProblem, BodyStore, Stalled
+from proxy.clock import Clock
 from proxy.core.framing import BadFraming
 from proxy.flow import Lost
 from proxy.spool import MEMORY, PIECE, Spool, UnnamedFile
@@ -220,6 +221,17 @@ async def test_a_spool_that_cannot_be_written_makes_the_writer_wait_and_loses_no
     assert await spool.get() == b"a" * MEMORY
     await writing
     assert await spool.get() == b"b"
+
+
+async def test_nothing_overtakes_what_is_on_its_way_to_disk() -> None:
+    spool = Spool(None)
+    assert spool.offer(b"a" * MEMORY)
+    writing = asyncio.create_task(spool.put(b"b"))
+    await Clock().sleep_until(0)
+    assert await spool.get() == b"a" * MEMORY
+    assert not spool.offer(b"c")
+    await writing
+    assert [await spool.get(), spool.offer(b"c"), await spool.get()] == [b"b", True, b"c"]
 
 
 async def test_a_closed_spool_swallows_and_releases_its_writer(tmp_path: Path) -> None:

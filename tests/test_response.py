@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from proxy.clock import Clock
 from proxy.response import Response, Truncated
+from proxy.spool import MEMORY
+from tests.inprocess import streamed
 from tests.sockets import (
     Close,
     answering,
@@ -75,3 +80,28 @@ async def test_a_response_that_nobody_reads_ends_its_connection() -> None:
         (await good(up)).close()
         (await good(up)).close()
     assert seen.connections == 2
+
+
+@given(st.lists(st.sampled_from(["small", "large", "read", "turn"]), max_size=40))
+def test_what_is_read_ahead_comes_out_in_order_in_memory_and_on_disk(course: list[str]) -> None:
+    async def run() -> None:
+        clock = Clock()
+        response, inflow = streamed(clock, b"")
+        response.read_ahead(lambda _ok: None)
+        came = sent = b""
+        for number, step in enumerate(course):
+            match step:
+                case "read" if len(came) < len(sent):
+                    came += await response.read()
+                case "turn":
+                    await clock.sleep_until(clock.now())
+                case "small" | "large":
+                    piece = b"%d," % number * (1 if step == "small" else MEMORY // 2)
+                    sent += piece
+                    inflow.put(piece)
+        inflow.end()
+        while piece := bytes(await response.read()):
+            came += piece
+        assert came == sent
+
+    asyncio.run(run())

@@ -22,7 +22,7 @@ from proxy.body import BodyStore
 from proxy.clock import Clock
 from proxy.core.answers import Asked, failed
 from proxy.core.idempotency import Keys
-from proxy.core.marks import Course, marks
+from proxy.core.marks import marks
 from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
@@ -172,9 +172,9 @@ class Sidecar:
         record.concluded(name, answer.status, answer.error)
         record.bytes_out = len(answer.body)
         self.telemetry.request(record, 0.0)
-        course = Course(name, 0, 0.0, 0.0, error=answer.error)
+        own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
-        return answer.status, (*answer.headers, *allow, *marks(course)), answer.body
+        return answer.status, (*answer.headers, *allow, *own), answer.body
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)

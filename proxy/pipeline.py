@@ -24,7 +24,7 @@ from proxy.core.answers import Answer, Asked, failed
 from proxy.core.classify import ResponseTable
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit
-from proxy.core.marks import Course, marks
+from proxy.core.marks import marks
 from proxy.core.model import Execution, Failure, Host, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
@@ -274,7 +274,7 @@ class Pipeline:
             return
         record.concluded(reply.name, reply.status, reply.error)
         received = reply.status if isinstance(reply, Passed) else record.received
-        course = Course(
+        own = marks(
             reply.name,
             record.attempts,
             record.queue_seconds,
@@ -283,7 +283,7 @@ class Pipeline:
             received,
             reply.error,
         )
-        headers = (*reply.headers, *marks(course))
+        headers = (*reply.headers, *own)
         if isinstance(reply, Answer):
             reason = HTTPStatus(reply.status).phrase.encode()
             record.bytes_out = await call.respond(reply.status, reason, headers, reply.body)

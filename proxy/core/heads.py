@@ -224,8 +224,5 @@ def partial_head_problem(data: bytes) -> Problem | None:
 
 def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) -> bytes:
     """The bytes of a response head; `framing` holds what only the connection knows, and the end."""
-    parts = [b"HTTP/1.1 %d %b\r\n" % (status, reason)]
-    for name, value in headers:
-        parts += (name, b": ", value, b"\r\n")
-    parts.append(framing)
-    return b"".join(parts)
+    start = b"HTTP/1.1 %d %b" % (status, reason)
+    return b"\r\n".join([start, *map(b": ".join, headers), framing])

@@ -7,34 +7,27 @@ been removed before, so these are the proxy's own.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
 
 from proxy.core.model import Headers
 
 
-class Course(NamedTuple):
-    """How a request fared. `received` is the upstream's status (None where there was none), `error` an
-    RFC 9209 type where the proxy answered itself, `limit` what it waited for longest.
+def marks(
+    name: str,
+    sends: int,
+    queue_seconds: float,
+    upstream_seconds: float,
+    limit: str = "",
+    received: int | None = None,
+    error: str = "",
+) -> Headers:
+    """The header fields that say how a request of the class `name` fared. `received` is the upstream's status
+    (None where there was none), `error` an RFC 9209 type where the proxy answered itself, `limit` what it
+    waited for longest.
     """
-
-    name: str
-    sends: int
-    queue_seconds: float
-    upstream_seconds: float
-    limit: str = ""
-    received: int | None = None
-    error: str = ""
-
-
-def marks(course: Course) -> Headers:
-    """The header fields that say how the request fared."""
-    limit = f';desc="{course.limit}"' if course.limit else ""
-    timing = (
-        f"queue;dur={course.queue_seconds * 1000:.1f}{limit}, "
-        f"upstream;dur={course.upstream_seconds * 1000:.1f}"
-    )
-    result = _result(course.name, course.sends, course.received, course.error)
-    return (*result, (b"Server-Timing", timing.encode()))
+    longest = b';desc="%b"' % limit.encode() if limit else b""
+    durations = queue_seconds * 1000, longest, upstream_seconds * 1000
+    timing = b"queue;dur=%.1f%b, upstream;dur=%.1f" % durations
+    return (*_result(name, sends, received, error), (b"Server-Timing", timing))
 
 
 @lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from proxy.core.answers import Answer
-from proxy.core.marks import Course, marks, without
+from proxy.core.marks import marks, without
 from proxy.core.model import Headers
 from tests.clients.driver import TENANT
 from tests.reference import own_answers
@@ -72,8 +72,8 @@ _JSON: Headers = ((b"Content-Type", b"application/json"),)
 
 
 def _made(answer: Answer) -> bytes:
-    course = Course(answer.name, 0, 0.0, 0.0, error=answer.error)
-    return _message(answer.status, (*answer.headers, *marks(course)), answer.body)
+    own = marks(answer.name, 0, 0.0, 0.0, error=answer.error)
+    return _message(answer.status, (*answer.headers, *own), answer.body)
 
 
 def _message(status: int, headers: Headers, body: bytes) -> bytes:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.answers import ERRORS, TEXTS
-from proxy.core.marks import Course, marks, without
-from proxy.core.model import Limit
+from proxy.core.marks import marks, without
+from proxy.core.model import Headers, Limit
 
 KEY = r"[a-z*][a-z0-9_.*-]*"
 TOKEN = r"[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*"
@@ -17,57 +17,59 @@ ITEM = rf"{BARE_ITEM}(?:; *{KEY}(?:={BARE_ITEM})?)*"
 STRUCTURED_LIST = re.compile(rf"{ITEM}(?:[ \t]*,[ \t]*{ITEM})*")
 """A list as RFC 8941, section 3.1, without inner lists and byte sequences."""
 
-PLAIN = Course("success", 1, 0.0, 0.25, received=200)
+PLAIN = marks("success", 1, 0.0, 0.25, received=200)
 
 
-def field(course: Course, name: bytes) -> str:
-    [value] = [value for key, value in marks(course) if key == name]
+def field(headers: Headers, name: bytes) -> str:
+    [value] = [value for key, value in headers if key == name]
     return value.decode("ascii")
 
 
 @pytest.mark.parametrize(
-    ("course", "expected"),
+    ("headers", "expected"),
     [
         (PLAIN, "xero-proxy; received-status=200"),
         (
-            Course("refused_minute", 0, 0.0, 0.0, error="http_request_denied"),
+            marks("refused_minute", 0, 0.0, 0.0, error="http_request_denied"),
             "xero-proxy; error=http_request_denied",
         ),
         (
-            Course("outcome_unknown", 2, 0.0, 9.0, received=502, error="connection_terminated"),
+            marks("outcome_unknown", 2, 0.0, 9.0, received=502, error="connection_terminated"),
             "xero-proxy; received-status=502; error=connection_terminated",
         ),
-        (Course("caller_left", 0, 0.0, 0.0), "xero-proxy"),
+        (marks("caller_left", 0, 0.0, 0.0), "xero-proxy"),
     ],
 )
-def test_proxy_status_says_what_came_from_upstream_and_what_from_here(course: Course, expected: str) -> None:
-    assert field(course, b"Proxy-Status") == expected
+def test_proxy_status_says_what_came_from_upstream_and_what_from_here(
+    headers: Headers, expected: str
+) -> None:
+    assert field(headers, b"Proxy-Status") == expected
 
 
 @pytest.mark.parametrize(
-    ("course", "expected"),
+    ("headers", "expected"),
     [
         (PLAIN, "queue;dur=0.0, upstream;dur=250.0"),
-        (Course("x", 1, 1.23456, 0.0), "queue;dur=1234.6, upstream;dur=0.0"),
-        (Course("x", 1, 61.5, 0.1, "minute"), 'queue;dur=61500.0;desc="minute", upstream;dur=100.0'),
+        (marks("x", 1, 1.23456, 0.0), "queue;dur=1234.6, upstream;dur=0.0"),
+        (marks("x", 1, 61.5, 0.1, "minute"), 'queue;dur=61500.0;desc="minute", upstream;dur=100.0'),
     ],
 )
 def test_server_timing_is_in_milliseconds_and_names_what_was_waited_for(
-    course: Course, expected: str
+    headers: Headers, expected: str
 ) -> None:
-    assert field(course, b"Server-Timing") == expected
+    assert field(headers, b"Server-Timing") == expected
 
 
 @pytest.mark.parametrize("sends", [0, 1, 4])
 def test_the_class_and_the_number_of_sends_are_told(sends: int) -> None:
-    course = Course("limit_minute", sends, 0.0, 0.0)
-    assert field(course, b"X-Xero-Proxy-Class") == "limit_minute"
-    assert field(course, b"X-Xero-Proxy-Attempts") == str(sends)
+    headers = marks("limit_minute", sends, 0.0, 0.0)
+    assert field(headers, b"X-Xero-Proxy-Class") == "limit_minute"
+    assert field(headers, b"X-Xero-Proxy-Attempts") == str(sends)
 
 
 @given(
     st.builds(
-        Course,
+        marks,
         name=st.sampled_from(["success", "limit_day", "refused_offline"]),
         sends=st.integers(0, 100),
         queue_seconds=st.floats(0.0, 86_400.0),
@@ -77,11 +79,11 @@ def test_the_class_and_the_number_of_sends_are_told(sends: int) -> None:
         error=st.sampled_from(["", *sorted(set(ERRORS.values()))]),
     )
 )
-def test_what_is_a_structured_field_is_a_valid_one(course: Course) -> None:
-    assert STRUCTURED_LIST.fullmatch(field(course, b"Proxy-Status"))
-    assert STRUCTURED_LIST.fullmatch(field(course, b"Server-Timing"))
-    assert all(value.decode("ascii").isprintable() for _, value in marks(course))
-    assert len({name for name, _ in marks(course)}) == len(marks(course))
+def test_what_is_a_structured_field_is_a_valid_one(headers: Headers) -> None:
+    assert STRUCTURED_LIST.fullmatch(field(headers, b"Proxy-Status"))
+    assert STRUCTURED_LIST.fullmatch(field(headers, b"Server-Timing"))
+    assert all(value.decode("ascii").isprintable() for _, value in headers)
+    assert len({name for name, _ in headers}) == len(headers)
 
 
 @pytest.mark.parametrize("text", ["a b", "é", '"', "a; b=", "a,", ""])

@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from proxy.access import AccessMemory
 from proxy.body import BodyStore
@@ -54,7 +55,8 @@ class Source(StrEnum):
     REPLICA = "replica"
 
 
-class Ended(NamedTuple):
+@dataclass(slots=True)
+class Ended:
     """How the attempts of a request ended; `retry_after` is the response's, in seconds."""
 
     outcome: Response | Failure

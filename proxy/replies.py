@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
-from typing import NamedTuple
 
 from proxy.body import BodyProblem
 from proxy.core.answers import Answer, Asked, expired, failed, refused
@@ -20,7 +20,8 @@ SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
 
 
-class Passed(NamedTuple):
+@dataclass(slots=True)
+class Passed:
     """Xero's response, with the fields that may go on to the caller."""
 
     response: Response
@@ -90,11 +91,11 @@ def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Pa
     others = without(passed.headers, b"retry-after")
     if wait is not None and wait <= job.asked.retry_after_max and not job.unknown:
         several = len(response.fields.every(b"retry-after")) > 1
-        return passed._replace(headers=(*others, (b"Retry-After", b"%d" % ceil(wait)))) if several else passed
+        return replace(passed, headers=(*others, (b"Retry-After", b"%d" % ceil(wait)))) if several else passed
     if wait is not None and row.limit is not None and response.status == TOO_MANY_REQUESTS:
         response.close()
         return refused(row.name, row.limit, wait, _date(wall + wait), job.asked)
-    return passed._replace(headers=others)
+    return replace(passed, headers=others)
 
 
 def _before_the_key(row: ResponseClass) -> bool:

@@ -13,8 +13,8 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from config.values import Origin
 from proxy.body import Body
@@ -36,7 +36,8 @@ _DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_T
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Outbound(NamedTuple):
+@dataclass(slots=True)
+class Outbound:
     """A request as it is sent. `headers` are end-to-end only; Host and framing are added here."""
 
     host: Host
@@ -67,6 +68,7 @@ class Upstream:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._origins = {Host.API: api, Host.IDENTITY: identity}
+        self._host_lines = {host: b"Host: " + origin.authority for host, origin in self._origins.items()}
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
@@ -130,22 +132,17 @@ class Upstream:
         exchange.sent()
 
     def _head(self, outbound: Outbound) -> bytes:
-        parts = [
-            outbound.method.encode(),
-            b" ",
-            outbound.target,
-            b" HTTP/1.1\r\nHost: ",
-            self._origins[outbound.host].authority,
-            b"\r\n",
+        lines = [
+            b"%b %b HTTP/1.1" % (outbound.method.encode(), outbound.target),
+            self._host_lines[outbound.host],
+            *map(b": ".join, outbound.headers),
         ]
-        for name, value in outbound.headers:
-            parts += (name, b": ", value, b"\r\n")
         if outbound.body is not None:
-            parts.append(b"Content-Length: %d\r\n" % outbound.body.size)
+            lines.append(b"Content-Length: %d" % outbound.body.size)
         elif outbound.method in _ALWAYS_LENGTH:
-            parts.append(b"Content-Length: 0\r\n")
-        parts.append(b"\r\n")
-        return b"".join(parts)
+            lines.append(b"Content-Length: 0")
+        lines.append(b"\r\n")
+        return b"\r\n".join(lines)
 
     # --- connections
 

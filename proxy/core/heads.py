@@ -11,8 +11,8 @@ not of requests with a body, for `BLOCKS_KEPT` at most, and only while some call
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 from proxy.core.fields import Fields
 from proxy.core.model import Headers
@@ -70,7 +70,8 @@ _WITHOUT_CONTROLS = bytes(byte if byte in _TEXT else 0x3F for byte in range(256)
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
 
 
-class ResponseHead(NamedTuple):
+@dataclass(slots=True)
+class ResponseHead:
     """A status line and its fields, as received."""
 
     status: int

@@ -12,7 +12,6 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
 
 from proxy.core.fields import Fields
 
@@ -64,7 +63,8 @@ class Problem:
     detail: str
 
 
-class Accepted(NamedTuple):
+@dataclass(slots=True)
+class Accepted:
     """What the head of a good request says about its target (in origin-form) and body.
 
     `length` is None where none was declared.
@@ -123,7 +123,8 @@ _ORIGIN_FORM = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
-class RequestHead(NamedTuple):
+@dataclass(slots=True)
+class RequestHead:
     """A request line and its fields, as received. `upgrade` says that the caller wants another protocol."""
 
     method: str

@@ -103,15 +103,15 @@ class Lines:
     def fields(self, texts: list[bytes]) -> Fields | None:
         """The fields that these lines hold, or None where one of them is malformed."""
         known = self._known
-        raw, first = [], {}
+        raw: list[tuple[bytes, bytes]] = []
+        first: dict[bytes, bytes] = {}
         for text in texts:
-            line = known.get(text) if len(text) <= LINE_KEPT_BYTES else None
-            if line is None and (line := self._read(text)) is None:
+            line = known.get(text) or self._read(text)
+            if line is None:
                 return None
             name, field = line
             raw.append(field)
-            if name not in first:
-                first[name] = field[1]
+            first.setdefault(name, field[1])
         return Fields(tuple(raw), first)
 
     def _read(self, text: bytes) -> tuple[bytes, tuple[bytes, bytes]] | None:

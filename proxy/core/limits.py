@@ -138,13 +138,13 @@ class Limits:
         if tenant is not None:
             if tenant.in_flight >= self._caps.concurrent:
                 return CONCURRENT
-            free = tenant.minute.free(now)
+            free = tenant.minute.left(now)
             if free <= 0:
                 return Denial(Limit.MINUTE, tenant.minute.earliest(now))
             if tenant.day.left(now) <= 0 and (at := tenant.day.earliest(now)) > now:
                 return Denial(Limit.DAY, at)
         app = self.accounts.app(ask.app, now)
-        if app.free(now) <= 0:
+        if app.left(now) <= 0:
             return Denial(Limit.APP_MINUTE, app.earliest(now))
         if (
             ahead is not None

@@ -86,12 +86,16 @@ class Window:
         """Calls of others that are believed to be in the window."""
         return self._others.total - self._others.until(now - self._span)
 
-    def free(self, now: float) -> int:
-        """Calls that may be sent at once; 0 when others have taken more than was left."""
-        free = self.limit - self.occupied(now)
+    def left(self, now: float) -> int:
+        """Calls that may be sent at once; negative where others took more than was left."""
+        left = self.limit - self.occupied(now)
         if now - self._raised_at <= COMPANY_WINDOWS * self._span:
-            free = min(free, self._unclaimed(now))
-        return max(0, free)
+            left = min(left, self._unclaimed(now))
+        return left
+
+    def free(self, now: float) -> int:
+        """Calls that may be sent at once; never negative."""
+        return max(0, self.left(now))
 
     def idle(self, now: float) -> bool:
         """True when there is nothing here worth keeping."""

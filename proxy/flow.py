@@ -143,7 +143,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what arrived."""
-        self.data_received(bytes(_ARRIVING[:nbytes]))
+        self.data_received(_ARRIVING[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         """Act on what arrived."""

@@ -101,7 +101,7 @@ class Pipeline:
 
     async def handle(self, call: Call) -> None:
         """Answer one call, exactly once, and record it."""
-        record = Record(f"{self._random.getrandbits(64):016x}", self._clock.now(), call.method)
+        record = Record(self._random.randbytes(8).hex(), self._clock.now(), call.method)
         try:
             await self._respond(call, await self._reply(call, record), record)
         except asyncio.CancelledError:  # the drain is over

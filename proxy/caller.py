@@ -172,7 +172,7 @@ class Caller(Connection):
         self._call = call
         if rest:
             self.data_received(rest)
-        self._task = asyncio.Task(self._run(call), name="request")
+        self._task = asyncio.Task(self._run(call), loop=self._loop, name="request")
 
     def _take_body(self, call: Call, inflow: Inflow, data: bytes) -> None:
         framing = call.framing
@@ -226,7 +226,7 @@ class Caller(Connection):
             self._hang_up(wait=bool(self._ahead) or not call.body_ended)
         elif self._ahead:
             if not self.full:
-                asyncio.get_running_loop().call_soon(self._next)
+                self._loop.call_soon(self._next)
         else:
             self._due(self._reception.idle_timeout)
             if self.draining:

@@ -108,7 +108,7 @@ class Exchange(Connection):
         """Expect a response to `method` by `deadline`: its head and, unless it is large, its body."""
         self._method = method
         self.deadline = self._answer_by = deadline
-        self._result = asyncio.get_running_loop().create_future()
+        self._result = self._loop.create_future()
         return self._result
 
     @property

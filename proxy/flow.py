@@ -113,11 +113,12 @@ class Connection(asyncio.BufferedProtocol):
     many bodies arrive at once so much at a time adds up.
     """
 
-    __slots__ = ("_drained", "_full", "deadline", "lost", "transport")
+    __slots__ = ("_drained", "_full", "_loop", "deadline", "lost", "transport")
 
     transport: asyncio.Transport
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.deadline = float("inf")
         self.lost = False
         self._full = False
@@ -166,7 +167,7 @@ class Connection(asyncio.BufferedProtocol):
     async def drain(self) -> None:
         """Wait until there is room to write, or `wake_writer` was called. Raises `Lost`."""
         if self._full and not self.lost:
-            self._drained = asyncio.get_running_loop().create_future()
+            self._drained = self._loop.create_future()
             await self._drained
         if self.lost:
             raise Lost

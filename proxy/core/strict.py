@@ -119,7 +119,6 @@ _PRIVATE = re.compile(rb"\[.*|[0-9.]+|[^.]*|.*\.(localhost|local|internal|svc|ho
 """Addresses, and names that no stranger can own: without a dot, or reserved (RFC 6761, 6762, 8375; ICANN's
 `internal`; the names of Services in Kubernetes).
 """
-_ORIGIN_FORM = re.compile(rb"/(?!/)[\x21\x22\x24-\x7e]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
@@ -170,8 +169,6 @@ def _malformed(detail: str) -> Problem:
 def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | bytes:
     if len(target) > MAX_TARGET:
         return Problem(Refusal.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
-    if _ORIGIN_FORM.fullmatch(target):
-        return target
     if target.translate(None, _TARGET_BYTES):
         return _malformed("The target holds a fragment, a blank, or bytes that must be percent-encoded.")
     if not target.startswith(b"/"):

@@ -44,13 +44,15 @@ class AccessMemory:
 
     def learn(self, route: Route, authorization: bytes | None, row: ResponseClass, sent_at: float) -> None:
         """Take note of the answer to a call that was sent at `sent_at`."""
+        if row.access is None and not self._connections:
+            return
         if row.access is Access.EXPIRED and authorization is not None:
             now = self._clock.now()
             self._expired.forget(now)
             self._expired.keep(_hash(authorization), value=True, until=now + EXPIRED_SECONDS)
         elif row.access is Access.DISCONNECTED and route.tenant is not None:
             self._changed(self._connections.lost(route.app, route.tenant, row.name, self._clock.now()))
-        elif row.healthy and route.tenant is not None and self._connections:
+        elif row.healthy and route.tenant is not None:
             for app in {route.app, DEFAULT_APP}:  # a token that names no app was refused for itself
                 self._changed(self._connections.works(app, route.tenant, sent_at))
 

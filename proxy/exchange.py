@@ -251,12 +251,12 @@ class Exchange(Connection):
             head.status,
             head.reason,
             head.fields,
-            first=first,
-            length=self._length,
-            head_at=self._head_at,
-            inflow=inflow,
-            drop=self.drop,
-            spool_dir=self._spool_dir,
+            first,
+            self._length,
+            self._head_at,
+            inflow,
+            self.drop,
+            self._spool_dir,
         )
 
     def _settle(self, result: Result) -> None:

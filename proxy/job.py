@@ -70,9 +70,9 @@ class Job:
         self._key = terms.key
         self._random_bits = random_bits
         self._retry_after_max = retry_after_max
-        own = random_bits is not None and self._key is None
-        own = own and call.method in KEYED_METHODS and route.host is Host.API
-        keyed = own or 0 < len(self._key or b"") <= LONGEST_KEY
+        takes_key = call.method in KEYED_METHODS and route.host is Host.API
+        own = takes_key and terms.key is None and random_bits is not None
+        keyed = own or (terms.key is not None and 0 < len(terms.key) <= LONGEST_KEY)
         self.history = History(call.method, keyed, own, tenant=route.tenant is not None)
         if own:
             self.renew_key()

@@ -44,7 +44,6 @@ class Response:
         status: int,
         reason: bytes,
         fields: Fields,
-        *,
         first: bytes,
         length: int | None,
         head_at: float,

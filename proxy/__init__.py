@@ -15,7 +15,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
 | | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
 | | `stores.memory` decides; `stores.sqlite` remembers it by `state_file`, `state_rows` and a `worker` |
-| | `stores.redis` shares it: `session` and `link` (connections), `script` over `lua/` (the rules there), |
+| | `stores.redis` shares it: `session`, `link`, `resp` (connections), `script` over `lua/` (the rules), |
 | | `settlements`, `polls`, and `core.standby` (what a replica may do alone), `core.sharing` (turns, leases) |
 | send | `attempt`; `upstream` (pool), `exchange` (a connection), `tls` under it, `response` (a result) |
 | | `refreshes`: one call for all who refresh a token, over `core.token_request` and `stores.claims` |

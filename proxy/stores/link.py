@@ -1,8 +1,9 @@
-"""One connection to Redis or Valkey: calls of the script, pipelined, each answered in time or not at all.
+"""One connection to Redis or Valkey: calls of the scripts, pipelined, each answered in time or not at all.
 
-The calls of a turn of the event loop are written together and answered in their order; nobody waits for
-somebody else's batch. Whatever goes wrong ends the connection, and all calls that are under way are told
-what it was: a connection on which something failed says nothing about what became of the others.
+redis-py makes the connection, by its URL, with TLS and login; from then on its bytes are written and read
+here, in the turn of the event loop in which a call is made or its reply arrives. What is called later in that
+turn is written together at its end. Whatever goes wrong ends the connection, and all calls that are under
+way are told what it was: a connection on which something failed says nothing about what became of the others.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import asyncio
 import contextlib
 import re
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio.connection import Connection, parse_url
 from redis.exceptions import ConnectionError as Unconnected
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as TimedOut
 
 from proxy.clock import Clock, Timer
-from proxy.stores.lua import SHA, SOURCE
-from proxy.stores.script import Arguments
+from proxy.stores.resp import Refused, Replies, Reply, packed
+from proxy.stores.script import Arguments, Script
 
 LAST_LOOK_SECONDS = 0.02
 """Before a call is given up what has arrived is read, lest this process's own slowness be taken for the
@@ -47,8 +48,7 @@ REASONS = {
 """What a server says when it cannot do as asked, and what operators are told."""
 OTHER_REASONS = ("closed", "error", "flushed", "lapsed", "lost", "timeout", "unreachable")
 """What it can be besides."""
-_NAMED, _WHOLE = (b"EVALSHA", SHA.encode()), (b"EVAL", SOURCE.encode())
-_CODE = re.compile(r"(?:^|-)([A-Z]{4,})\b")
+_CODE = re.compile(r"(?:^|-)([A-Z]{3,})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +62,41 @@ class Trouble:
 
 @dataclass(slots=True)
 class _Call:
-    arguments: Arguments
+    arguments: Callable[[], Arguments]
     asked_at: float
     answer: asyncio.Future[Any]
     whole: bool = False
     """Whether the script itself was sent, not its name."""
 
 
-class Link:
-    """A connection to `url`; `timeout` in seconds is for connecting and for each call, `namespace` the one
-    key of every call. `open` comes first and `close` last. When the connection is of no use any more `lost`
-    is called, once and before any call learns of it, and `over` is done.
+class Link(asyncio.Protocol):
+    """A connection to `url`, for calls of `script`; `timeout` in seconds is for connecting and for each call.
+    `open` comes first and `close` last. When the connection is of no use any more `lost` is called, once and
+    before any call learns of it, and `over` is done.
     """
 
     def __init__(
-        self, url: str, namespace: str, *, timeout: float, clock: Clock, lost: Callable[[Trouble], None]
+        self, url: str, script: Script, *, timeout: float, clock: Clock, lost: Callable[[Trouble], None]
     ) -> None:
         self._connection = connection(url)
-        self._namespace = namespace.encode()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.WriteTransport
+        self._script = script
+        self._key = script.namespace.encode()
         self._timeout = timeout
         self._clock = clock
         self._lost = lost
         self._calls: deque[_Call] = deque()
-        self._out: list[bytes] = []
-        self._more = asyncio.Event()
+        self._out: list[_Call] = []
+        self._batching = False
+        self._loaded: set[bytes] = set()
+        """Operations whose script was sent on this connection. Were it found out by a refusal that the server
+        lacks it, other calls would go before the one that was refused.
+        """
+        self._replies = Replies()
         self._timer: Timer | None = None
         self._armed_for = 0.0
-        self._tasks: list[asyncio.Task[None]] = []
-        self.over: asyncio.Future[Trouble] = asyncio.get_running_loop().create_future()
+        self.over: asyncio.Future[Trouble] = self._loop.create_future()
 
     async def open(self) -> Trouble | None:
         """Connect, with TLS and a login where the URL says so."""
@@ -100,18 +107,24 @@ class Link:
             trouble = Trouble(reason_of(error, "unreachable"))
             self.fail(trouble)
             return trouble
-        self._tasks = [asyncio.create_task(each) for each in (self._write(), self._read())]
+        writer: Any = self._connection._writer  # noqa: SLF001 - the library has no other way to its transport
+        self._transport = writer.transport
+        self._transport.set_protocol(self)
         return None
 
-    def call(self, arguments: Arguments, asked_at: float | None = None) -> asyncio.Future[Any]:
-        """Let the script run; the future's result is its reply, or a `Trouble`. To be called in the order in
-        which the script is to see the calls. The time for the answer runs from `asked_at`, or from now.
+    def call(
+        self, arguments: Callable[[], Arguments], asked_at: float | None = None, *, urgent: bool = True
+    ) -> asyncio.Future[Any]:
+        """Let a script run; the future's result is its reply, or a `Trouble`. To be called in the order in
+        which the server is to see the calls. The time for the answer runs from `asked_at`, or from now.
+        `arguments` makes them at the moment of sending, at the end of this turn of the loop if not `urgent`.
         """
-        answer = asyncio.get_running_loop().create_future()
+        answer = self._loop.create_future()
         if self.over.done():
             answer.set_result(self.over.result())
         else:
-            self._send(_Call(arguments, self._clock.now() if asked_at is None else asked_at, answer))
+            call = _Call(arguments, self._clock.now() if asked_at is None else asked_at, answer)
+            self._send(call, urgent=urgent)
         return answer
 
     def fail(self, trouble: Trouble) -> None:
@@ -122,56 +135,72 @@ class Link:
         self._lost(trouble)
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._out.clear()
         while self._calls:
             _tell(self._calls.popleft(), trouble)
 
     async def close(self) -> None:
         """Leave the server; calls that are under way are told that it is over."""
         self.fail(Trouble("closed"))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(RedisError, OSError):
             await self._connection.disconnect(nowait=True)
 
-    def _send(self, call: _Call) -> None:
-        self._out.append(
-            _packed([*(_WHOLE if call.whole else _NAMED), b"1", self._namespace, *call.arguments])
-        )
-        self._calls.append(call)
-        self._more.set()
-        if self._timer is None or call.asked_at < self._armed_for:
-            self._arm(last=False)
-
-    async def _write(self) -> None:
+    def data_received(self, data: bytes) -> None:
+        """Replies arrive, in the order of the calls."""
+        if self.over.done():
+            return
         try:
-            while True:
-                await self._more.wait()
-                self._more.clear()
-                out, self._out = self._out, []
-                await self._connection.send_packed_command(out, check_health=False)
-        except (RedisError, OSError) as error:
-            self.fail(Trouble(reason_of(error, "lost")))
-
-    async def _read(self) -> None:
-        while not self.over.done():
-            try:
-                reply = await self._connection.read_response(disable_decoding=True, disconnect_on_error=False)
-            except ResponseError as error:
-                self._refused(error)
-            except (RedisError, OSError) as error:
-                self.fail(Trouble(reason_of(error, "lost")))
+            replies = self._replies.read(data)
+        except ValueError:
+            self.fail(Trouble("error"))
+            return
+        for reply in replies:
+            if not self._calls:  # nobody asked, or all were told of a failure just now
+                self.fail(Trouble("error"))
+            elif isinstance(reply, Refused):
+                self._refused(self._calls.popleft(), reply)
             else:
                 _tell(self._calls.popleft(), reply)
 
-    def _refused(self, error: ResponseError) -> None:
-        call = self._calls[0]
-        if isinstance(error, NoScriptError) and not call.whole:
-            self._calls.popleft()
-            call.whole = True
-            self._send(call)
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server has gone."""
+        self.fail(Trouble(reason_of(exc or ConnectionError(), "lost")))
+
+    def _send(self, call: _Call, *, urgent: bool) -> None:
+        self._calls.append(call)
+        self._out.append(call)
+        if self._timer is None or call.asked_at < self._armed_for:
+            self._arm(last=False)
+        if not self._batching:
+            self._batching = True
+            self._loop.call_soon(self._end_batch)
+            if urgent:
+                self._flush()
+
+    def _end_batch(self) -> None:
+        self._batching = False
+        if self._out:
+            self._flush()
+
+    def _flush(self) -> None:
+        written = b"".join(map(self._command, self._out))
+        self._out.clear()
+        self._transport.write(written)
+
+    def _command(self, call: _Call) -> bytes:
+        operation, *arguments = call.arguments()
+        source, call.whole = self._script.sources[operation], operation not in self._loaded
+        self._loaded.add(operation)
+        begin = (b"EVAL", source.text) if call.whole else (b"EVALSHA", source.sha)
+        return packed([*begin, b"1", self._key, *arguments])
+
+    def _refused(self, call: _Call, refused: Refused) -> None:
+        if refused.text.startswith("NOSCRIPT") and not call.whole:
+            self._loaded.clear()
+            self._send(call, urgent=True)
         else:
-            self.fail(Trouble(reason_of(error, "error")))
+            self._calls.appendleft(call)
+            self.fail(Trouble(reason_of(ResponseError(refused.text), "error")))
 
     def _arm(self, *, last: bool) -> None:
         if self._timer is not None:
@@ -209,13 +238,7 @@ def connection(url: str) -> Connection:
         raise OSError("XERO_PROXY_REDIS_URL has a part that Redis clients do not know") from None
 
 
-def _packed(command: Sequence[bytes]) -> bytes:
-    """As the client does it, for texts that are bytes already, in a fraction of its time."""
-    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
-    return b"*%d\r\n%b" % (len(parts), b"".join(parts))
-
-
-def _tell(call: _Call, result: Sequence[Any] | Trouble) -> None:
+def _tell(call: _Call, result: Reply | Trouble) -> None:
     if not call.answer.done():  # whoever asked may have been cancelled
         call.answer.set_result(result)
 

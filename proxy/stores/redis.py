@@ -9,6 +9,7 @@ call is not answered in time, and `proxy.stores.session` looks for the server me
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -88,7 +89,7 @@ class RedisStore:
     async def close(self) -> None:
         """Tell the server of the last settlements, and that this replica leaves."""
         if self._link is not None:
-            leaving = self._link.call(self._script.beat(0.0))  # after everything that was settled
+            leaving = self._link.call(partial(self._script.beat, 0.0))  # after everything that was settled
             await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
         await self._session.close()
         self._polls.close()
@@ -129,7 +130,7 @@ class RedisStore:
         if self._link is None:
             return own
         began = self._clock.now()
-        reply = await self._link.call(self._script.clear(key))
+        reply = await self._link.call(partial(self._script.clear, key))
         if isinstance(reply, Trouble):
             self._telemetry.failed("clear")
             return own
@@ -156,7 +157,8 @@ class RedisStore:
         agree; None where there was no answer. All questions of one decision have the time of the first.
         """
         number = self._limits.number() if own is None else own.number
-        arguments = self._script.acquire(
+        arguments = partial(
+            self._script.acquire,
             ask,
             number,
             more=self._heard is not None and self._heard.waiting(ask),

@@ -6,7 +6,7 @@ from here. Times on the wire are durations, because a replica's clock and the se
 common: what the server says is *seconds from now* is added to the moment at which the reply is read, which
 is later than the truth and so on the safe side.
 
-    EVALSHA SHA 1 <namespace> <arguments>        namespace = Script.namespace, the only key
+    EVALSHA <script of the operation> 1 <namespace> <arguments>    namespace = Script.namespace, the only key
 
 Arguments are made at the moment of sending: they hold ages.
 """
@@ -14,7 +14,7 @@ Arguments are made at the moment of sending: they hold ages.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -24,9 +24,10 @@ from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
 from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Permit, Settlement
 from proxy.core.model import HoldKey, HoldView, Scope
 from proxy.core.sharing import LEASE_SECONDS, Pulse
+from proxy.stores.lua import sources
 
 Arguments = list[bytes]
-Reply = Sequence[Any]
+Reply = Any
 """As a client gives it that decodes nothing (`decode_responses=False`)."""
 
 
@@ -48,23 +49,10 @@ class Void:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was left of an organisation's and its app's limits when the script had decided; None where the
-    decision did not depend on it.
-    """
-
-    in_flight: int | None = None
-    minute: int | None = None
-    day: int | None = None
-    app_minute: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Decision:
     """The answer to `acquire`; `server_time` is the server's clock then, in seconds since 1970."""
 
     outcome: Permit | Denial | Void
-    seen: Seen
     server_time: float
 
 
@@ -76,7 +64,6 @@ class Settled:
 
     effects: Effects
     lost: bool
-    server_time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +103,9 @@ class Script:
         self.namespace = f"{{{prefix}:{app_id}}}"
         self.channels = f"{self.namespace}:events", f"{self.namespace}:events:{replica}"
         """Where events are published: those for everybody, and those for this replica because it waits."""
-        figures = (
-            caps.minute,
-            caps.minute_seconds,
-            caps.day,
-            caps.concurrent,
-            caps.app_minute,
-            times.offline,
-            times.backoff,
-            times.backoff_max,
-        )
-        self._common = [_bytes(replica), *map(_number, figures)]
+        self.sources = sources(caps, times)
+        """The script of each operation, by the first of its arguments."""
+        self._replica = _bytes(replica)
 
     def acquire(
         self, ask: Ask, number: int, *, more: bool, epoch: str = "", void_after: float | None = None
@@ -136,15 +115,17 @@ class Script:
         `void_after` (on the server's clock) make the question void, see `VoidReason`; empty and None do not.
         """
         own = _flag(more), _bytes(epoch), _number(void_after)
-        return [b"acquire", *self._common, _number(number), *_ask(ask), *own]
+        return [b"acquire", self._replica, b"%d" % number, *_ask(ask), *own]
 
     def decision(self, reply: Reply, ask: Ask, number: int, now: float) -> Decision:
         """Read the answer; `now` is when it was read, on the replica's clock."""
+        keys = keys_of(ask.app, ask.tenant, ask.api)
+        if isinstance(reply, bytes):
+            return Decision(Permit(number, ask, keys, now), float(reply))
         outcome, server_time, *rest = reply
         if outcome == b"void":
-            return Decision(Void(VoidReason(_text(rest[0]))), Seen(), float(server_time))
-        *left, limit, seconds, places = rest
-        keys = keys_of(ask.app, ask.tenant, ask.api)
+            return Decision(Void(VoidReason(_text(rest[0]))), float(server_time))
+        limit, seconds, places = rest
         named = tuple(keys[int(place)] for place in places.split())
         until = None if seconds == b"" else now + float(seconds)
         if outcome == b"denied":
@@ -152,7 +133,7 @@ class Script:
         else:
             following = Denial(_text(limit), until) if limit else None
             told = Permit(number, ask, keys, now, named, following)
-        return Decision(told, _seen(*left), float(server_time))
+        return Decision(told, float(server_time))
 
     def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Arguments:
         """Account for a permit; `now` is the moment of sending, on the clock of `permit.granted_at` and
@@ -166,8 +147,8 @@ class Script:
             held = (_bytes(rule.scope), _bytes(rule.reason), seconds, _flag(rule.probe))
         return [
             b"settle",
-            *self._common,
-            _number(permit.number),
+            self._replica,
+            b"%d" % permit.number,
             *_ask(permit.ask),
             _number(max(0.0, now - permit.granted_at)),
             _number(head_age),
@@ -184,21 +165,21 @@ class Script:
 
     def settled(self, reply: Reply, permit: Permit, now: float) -> Settled:
         """Read the answer."""
-        outcome, server_time, foreign, *changed = reply
+        outcome, foreign, *changed = reply
         effects = NO_EFFECTS
         if foreign or changed:
             changes = tuple(
                 _change(action, permit.keys[place], now, *rest) for action, place, *rest in changed
             )
             effects = Effects(changes, foreign)
-        return Settled(effects, outcome == b"lost", float(server_time))
+        return Settled(effects, outcome == b"lost")
 
     def beat(self, lease: float = LEASE_SECONDS, held: Iterable[int] | None = None) -> Arguments:
         """Say that this replica lives, for every 2 s; a lease of 0 takes leave, and what it had in flight is
         settled as sent with an unknown outcome. So is, where `held` is given, whatever else the server has.
         """
         numbers = b"" if held is None else f" {' '.join(map(str, held))} ".encode()
-        return [b"beat", *self._common, _number(lease), numbers]
+        return [b"beat", self._replica, _number(lease), numbers]
 
     def beaten(self, reply: Reply) -> Beat:
         """Read the answer."""
@@ -212,7 +193,7 @@ class Script:
 
     def clear(self, key: HoldKey) -> Arguments:
         """End a hold because an operator says so."""
-        return [b"clear", *self._common, *map(_bytes, (key.scope, key.app, key.tenant, key.api))]
+        return [b"clear", self._replica, *map(_bytes, (key.scope, key.app, key.tenant, key.api))]
 
     def cleared(self, reply: Reply, key: HoldKey, now: float) -> HoldChange | None:
         """Read the answer; None where there was no such hold."""
@@ -248,10 +229,6 @@ def _number(number: float | None) -> bytes:
 
 def _flag(flag: bool) -> bytes:
     return b"1" if flag else b"0"
-
-
-def _seen(*left: bytes) -> Seen:
-    return Seen(*(None if number == b"" else int(number) for number in left))
 
 
 def _change(action: bytes, key: HoldKey, now: float, reason: bytes, seconds: bytes, probe: int) -> HoldChange:

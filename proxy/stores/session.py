@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from redis.exceptions import RedisError
@@ -83,7 +84,7 @@ class Session:
             began = self._clock.now()
             link = Link(
                 self._server.url,
-                self._script.namespace,
+                self._script,
                 timeout=self._server.timeout,
                 clock=self._clock,
                 lost=self._fell,
@@ -116,7 +117,7 @@ class Session:
 
     async def _beat(self, link: Link, held: Iterable[int] | None) -> Beat | None:
         began = self._clock.now()
-        reply = await link.call(self._script.beat(held=held))
+        reply = await link.call(partial(self._script.beat, held=held))
         if isinstance(reply, Trouble):
             self._telemetry.failed("beat")
             return None

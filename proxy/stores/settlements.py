@@ -12,7 +12,7 @@ from proxy.clock import Clock
 from proxy.core.limits import Effects, Limits, Permit, Settlement
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
-from proxy.stores.script import Script
+from proxy.stores.script import Arguments, Script
 from proxy.stores.telemetry import StoreTelemetry
 
 LEARNED_MAX = 1000
@@ -69,11 +69,14 @@ class Settlements:
         return kept
 
     def deliver(self, link: Link, debt: Debt) -> None:
-        """Send it; what comes of it is told later."""
+        """Send it soon; what comes of it is told later."""
+        reply = link.call(partial(self._arguments, debt), urgent=False)
+        reply.add_done_callback(partial(self._delivered, link, debt, self._clock.now()))
+
+    def _arguments(self, debt: Debt) -> Arguments:
         now = self._clock.now()
         settlement = self._as_of(debt, now) if debt.told else debt.settlement
-        reply = link.call(self._script.settle(debt.permit, settlement, now, debt.random))
-        reply.add_done_callback(partial(self._delivered, link, debt, now))
+        return self._script.settle(debt.permit, settlement, now, debt.random)
 
     def _as_of(self, debt: Debt, now: float) -> Settlement:
         """What is still true of a settlement that was kept: a hold lasts no longer than it did here, and one

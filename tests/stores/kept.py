@@ -10,17 +10,24 @@ from proxy.core.accounts import Account
 from proxy.core.window import Window
 
 UNPACK = """
-local flat = {}
-for name, value in pairs(cmsgpack.unpack(redis.call('GET', KEYS[1]) or cmsgpack.pack({}))) do
+local flat, kept = {}, {cmsgpack.unpack(redis.call('GET', KEYS[1]) or cmsgpack.pack(nil))}
+for place, name in ipairs(ARGV) do
+  local value = kept[place]
   local numbers = {}
   for place, number in ipairs(type(value) == 'table' and value or {value}) do
     numbers[place] = string.format('%.17g', number)
   end
-  flat[#flat + 1] = name
-  flat[#flat + 1] = table.concat(numbers, ' ')
+  flat[#flat + 1] = value ~= nil and name or nil
+  flat[#flat + 1] = value ~= nil and table.concat(numbers, ' ') or nil
 end
 return flat
 """
+FIELDS = """
+    sent settled passed oldest sent_last settled_last others others_gone batches read_at read_left
+    read_gone raised_at lowered_at sent_at began_after began_before in_flight window had freed_at awaited
+    used said asked_at day_first day_began day_count
+""".split()  # noqa: SIM905 -- as a list it is 28 lines
+"""In the order in which they are packed."""
 Kept = dict[bytes, bytes]
 Do = Callable[..., Any]
 
@@ -32,13 +39,18 @@ def same_account(do: Do, key: str, account: Account) -> None:
     assert _number(kept, b"said") == day._said
     assert _number(kept, b"used", 0) == day._used
     assert _number(kept, b"asked_at", -inf) == day._asked_at
-    buckets = [b"%.17g %d" % (began, count) for began, count in day._buckets]
-    assert do("LRANGE", f"{key}:d", 0, -1) == buckets
+    buckets = [(began, count) for began, count in day._buckets]
+    newest = [(_number(kept, b"day_began"), _number(kept, b"day_count"))] if b"day_began" in kept else []
+    assert [
+        *(tuple(map(float, each.split())) for each in do("LRANGE", f"{key}:d", 0, -1)),
+        *newest,
+    ] == buckets
+    assert _number(kept, b"day_first") == (buckets[0][0] if buckets else None)
 
 
 def same_window(do: Do, key: str, window: Window) -> Kept:
     """A minute's; returns all that is kept beside it."""
-    flat = do("EVAL", UNPACK, 1, key)
+    flat = do("EVAL", UNPACK, 1, key, *FIELDS)
     kept = dict(zip(flat[::2], flat[1::2], strict=True))
     assert _number(kept, b"sent", 0) == window._sent.total
     assert _number(kept, b"settled", 0) == window._settled.total

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Self
@@ -83,7 +84,7 @@ class Replica:
     async def taken_for_dead(self) -> None:
         """As if it had stood still for longer than its lease."""
         assert self.store._link is not None
-        await self.store._link.call(self.store._script.beat(0.0))
+        await self.store._link.call(partial(self.store._script.beat, 0.0))
 
     async def until(self, *, up: bool, within: float = 10.0) -> float:
         """Wait until it says so; the seconds that it took."""

@@ -1,15 +1,22 @@
-"""The script that shares the limits, in the files beside this one.
+"""The scripts that share the limits, in the files beside this one: one for each operation, so that the server
+does not run through what another one needs.
 
-Each repeats a part of `proxy.core` and names it; a test holds the two against each other on the same
+Each file repeats a part of `proxy.core` and names it; a test holds the two against each other on the same
 histories.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha1
 from importlib.resources import files
+from math import ceil
 
 from proxy.core import day, holds, limits, sharing, window
+from proxy.core.accounts import Caps
+from proxy.core.holds import HoldTimes
 
 MARGIN_SECONDS = 60.0
 """Keys outlive by so much the time for which the rules need them."""
@@ -18,39 +25,71 @@ HOLDS_TOLD = 100
 HOLDS_SAMPLED = 20
 """Of so many a beat looks whether they are long over."""
 
-_CONSTANTS = {
-    "CLOCK_DRIFT": window.CLOCK_DRIFT,
-    "HEARING_SECONDS": window.HEARING_SECONDS,
-    "COMPANY_WINDOWS": window.COMPANY_WINDOWS,
-    "DAY_SECONDS": day.DAY_SECONDS,
-    "BUCKET_SECONDS": day.BUCKET_SECONDS,
-    "ASK_AGAIN_SECONDS": day.ASK_AGAIN_SECONDS,
-    "RESET_MARGIN_SECONDS": holds.RESET_MARGIN_SECONDS,
-    "LONGEST_HOLD_SECONDS": holds.LONGEST_HOLD_SECONDS,
-    "BREAKER_FAILURES": holds.BREAKER_FAILURES,
-    "APP_LEARNING_SHARE": limits.APP_LEARNING_SHARE,
-    "GRACE_SECONDS": limits.GRACE_SECONDS,
-    "POLL_SECONDS": sharing.POLL_SECONDS,
-    "LEASE_SECONDS": sharing.LEASE_SECONDS,
-    "REAPED_AT_ONCE": sharing.REAPED_AT_ONCE,
-    "MARGIN_SECONDS": MARGIN_SECONDS,
-    "HOLDS_TOLD": HOLDS_TOLD,
-    "HOLDS_SAMPLED": HOLDS_SAMPLED,
-    "ACCOUNT_SECONDS": int(day.DAY_SECONDS + day.BUCKET_SECONDS + MARGIN_SECONDS),
-    "RECORD_SECONDS": int(2 * day.DAY_SECONDS),
+_ACCOUNTS = ("shared/clock", "shared/replicas", "shared/account", "shared/day", "shared/holds")
+_SETTLE = (*_ACCOUNTS, "shared/changes", "settle/window", "settle/day", "settle/holds", "settle/permit")
+_PARTS = {
+    "acquire": (*_ACCOUNTS, *(f"acquire/{part}" for part in ("window", "day", "holds", "turns", "decision"))),
+    "settle": (*_SETTLE, "settle/settlement"),
+    "beat": (*_SETTLE, "beat"),
+    "clear": ("shared/clock", "shared/holds", "shared/changes", "clear"),
 }
-_PARTS = ("arguments", "window", "day", "holds", "contenders", "limits", "leases")
+"""Of each operation, in their order: what a file uses stands before it."""
 
 
-def _source() -> str:
-    """The parts one after another; the core's constants stand before them, so that none is written twice."""
-    constants = [f"local {name} = {value!r}" for name, value in _CONSTANTS.items()]
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A script: its text for EVAL, and its name for EVALSHA."""
+
+    text: bytes
+    sha: bytes
+
+
+@lru_cache(maxsize=8)
+def sources(caps: Caps, times: HoldTimes) -> dict[bytes, Source]:
+    """The script of each operation under these settings, by its name."""
+    figures = _figures(caps, times)
+    named = re.compile(rf"\b({'|'.join(figures)})\b")
     folder = files(__name__)
-    parts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in _PARTS]
-    return "\n".join([*constants, f"local FAILING = '{holds.FAILING}'", *parts])
+    made = {}
+    for operation, parts in _PARTS.items():
+        lua = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
+        text = named.sub(lambda name: figures[name[0]], lua).encode()
+        made[operation.encode()] = Source(text, sha1(text, usedforsecurity=False).hexdigest().encode())
+    return made
 
 
-SOURCE = _source()
-"""The whole script, for EVAL and SCRIPT LOAD."""
-SHA = sha1(SOURCE.encode(), usedforsecurity=False).hexdigest()
-"""Its name for EVALSHA."""
+def _figures(caps: Caps, times: HoldTimes) -> dict[str, str]:
+    """What stands in the files as a name in capitals, so that no figure is written twice."""
+    span = caps.minute_seconds * (1 + window.CLOCK_DRIFT)
+    figures: dict[str, float | str] = {
+        "MINUTE_SECONDS": caps.minute_seconds,
+        "SPAN": span,
+        "CAP_MINUTE": caps.minute,
+        "CAP_DAY": caps.day,
+        "CAP_CONCURRENT": caps.concurrent,
+        "CAP_APP_MINUTE": caps.app_minute,
+        "OFFLINE": times.offline,
+        "BACKOFF": times.backoff,
+        "BACKOFF_MAX": times.backoff_max,
+        "CLOCK_DRIFT": window.CLOCK_DRIFT,
+        "HEARING_SECONDS": window.HEARING_SECONDS,
+        "COMPANY_WINDOWS": window.COMPANY_WINDOWS,
+        "DAY_SECONDS": day.DAY_SECONDS,
+        "BUCKET_SECONDS": day.BUCKET_SECONDS,
+        "ASK_AGAIN_SECONDS": day.ASK_AGAIN_SECONDS,
+        "RESET_MARGIN_SECONDS": holds.RESET_MARGIN_SECONDS,
+        "LONGEST_HOLD_SECONDS": holds.LONGEST_HOLD_SECONDS,
+        "BREAKER_FAILURES": holds.BREAKER_FAILURES,
+        "FAILING": holds.FAILING,
+        "APP_LEARNING_SHARE": limits.APP_LEARNING_SHARE,
+        "GRACE_SECONDS": limits.GRACE_SECONDS,
+        "POLL_SECONDS": sharing.POLL_SECONDS,
+        "LEASE_SECONDS": sharing.LEASE_SECONDS,
+        "REAPED_AT_ONCE": sharing.REAPED_AT_ONCE,
+        "HOLDS_TOLD": HOLDS_TOLD,
+        "HOLDS_SAMPLED": HOLDS_SAMPLED,
+        "SET_SECONDS": ceil(3 * span + MARGIN_SECONDS),
+        "ACCOUNT_SECONDS": int(day.DAY_SECONDS + day.BUCKET_SECONDS + MARGIN_SECONDS),
+        "RECORD_SECONDS": int(2 * day.DAY_SECONDS),
+    }
+    return {name: repr(figure) for name, figure in figures.items()}

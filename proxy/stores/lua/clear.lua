@@ -1,0 +1,18 @@
+-- What an operator may do: end a hold.
+
+local replica, scope, app, tenant, api = unpack(ARGV)
+
+local now = clock()
+local names = hold_names(app, scope == 'tenant' and tenant or nil, api)
+local place = scope == 'app' and #names - 1 or scope == 'api' and #names or 1
+local old = read_holds(names)[place]
+if not old then
+  return {}
+end
+if scope == 'api' then
+  redis.call('HDEL', FAILURES, names[place])
+end
+local changes = {}
+end_hold(changes, names[place], place, old, 'cleared')
+publish_hold(replica, scope, app, tenant, api, changes[1], now)
+return {old.reason, said(old.ends - now), old.probe and 1 or 0}

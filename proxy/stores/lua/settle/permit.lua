@@ -1,0 +1,83 @@
+-- What became of a permit: proxy/core/limits.py and `SharedLimits` of proxy/core/sharing.py.
+
+-- Free what a permit held.
+local function discharge(account, answer, permit)
+  if not account.known then
+    return
+  elseif answer.sent then
+    settle_window(account, answer.head_at, permit)
+  else
+    give_back(account, permit)
+  end
+end
+
+local function discharge_tenant(tenant, answer, permit)
+  discharge(tenant, answer, permit)
+  tenant.in_flight = math.max(0, tenant.in_flight - 1)
+  if not answer.sent then
+    day_give_back(tenant)
+  end
+end
+
+-- Compare the server's counts with ours; how many calls of others that revealed.
+local function learn_all(tenant, app, sent_at, answer, now)
+  if answer.app_minute_left and answer.app_minute_left < APP_LEARNING_SHARE * app.limit then
+    learn(app, sent_at, answer.head_at, answer.app_minute_left, now)
+  end
+  if tenant and answer.day_left then
+    day_learn(tenant, answer.day_left, unaccounted(tenant, sent_at))
+  end
+  if tenant and answer.minute_left then
+    return learn(tenant, sent_at, answer.head_at, answer.minute_left, now)
+  end
+  return 0
+end
+
+-- Tell those who wait, and nobody else: there may be very many replicas.
+local function publish_room(tenant, record)
+  local message = cjson.encode({'room', record.owner, record.app, record.tenant})
+  for _, name in ipairs(redis.call('HKEYS', tenant.key .. ':due')) do
+    redis.call('PUBLISH', EVENTS .. ':' .. name, message)
+  end
+end
+
+-- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach.
+local function settle_permit(record, answer, lost, now)
+  local tenant, app = read_accounts(record.app, record.tenant)
+  local waited = tenant and now <= tenant.awaited
+  local full = waited and tenant.in_flight >= CAP_CONCURRENT
+  local spent = waited and not full and free(tenant, now, 1) <= 0
+  local revealed = answer.sent and learn_all(tenant, app, record.sent_at, answer, now) or 0
+  local names = hold_names(record.app, record.tenant, record.api)
+  local changes = settle_holds(names, record.permit, record.sent_at, answer, now)
+  for _, what in ipairs(changes) do
+    publish_hold(record.owner, scope_of(names[what.place]), record.app, record.tenant, record.api, what, now)
+  end
+  if not lost then
+    discharge(app, answer, record.permit)
+    if tenant then
+      discharge_tenant(tenant, answer, record.permit)
+    end
+    if full or (spent and free(tenant, now, 1) > 0) then
+      tenant.freed_at = now
+      publish_room(tenant, record)
+    end
+  end
+  write_account(app)
+  if tenant then
+    write_account(tenant)
+  end
+  return changes, revealed
+end
+
+local function read_permit(name, number)
+  local packed = redis.call('HGET', permits_of(name), number)
+  if not packed then
+    return nil
+  end
+  redis.call('HDEL', permits_of(name), number)
+  local app, tenant, api, sent_at = unpack(cmsgpack.unpack(packed))
+  return {
+    owner = name, permit = name .. ':' .. number, app = app, tenant = tenant or nil, api = api, sent_at = sent_at,
+  }
+end

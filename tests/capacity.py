@@ -54,7 +54,7 @@ each takes.
 {costs}
 
 Measured as the main thread's own time (`INFO cpu`) over thousands of pipelined calls of the script, on a
-machine that did nothing else. A server decides on one core, so where the sum comes near 100 %, give
+machine with two cores. A server decides on one core, so where the sum comes near 100 %, give
 groups of apps a server of their own.
 
 | kept | bytes |

@@ -128,8 +128,8 @@ class Sidecar:
         self._log.info(
             "listening",
             version=__version__,
-            listen=f"{callers.host}:{self.port}",
-            admin_listen=f"{admin.host}:{self.admin_port}",
+            listen=str(replace(callers, port=self.port)),
+            admin_listen=str(replace(admin, port=self.admin_port)),
             upstream=str(self._settings.upstream),
         )
 

@@ -155,6 +155,23 @@ async def test_what_does_not_end_in_time_is_broken_off_and_answered() -> None:
         gate.answer.release()
 
 
+def ipv6() -> bool:
+    """Whether this machine has IPv6's loopback address."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
+async def test_an_ipv6_address_is_told_in_brackets() -> None:
+    async with run("serve", "--simulator", listen="[::1]:0", admin_listen="[::1]:0") as process:
+        listening = await process.line("listening")
+        for name in ("listen", "admin_listen"):
+            assert re.fullmatch(r"\[::1\]:[1-9]\d*", listening[name])
+
+
 async def test_the_built_in_simulator_serves_a_first_look() -> None:
     async with serving("--simulator") as process:
         reply = await process.ask(request(b"GET /api.xro/2.0/Organisation", b"Accept: application/json"))

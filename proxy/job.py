@@ -81,7 +81,7 @@ class Job:
     def asked(self) -> Asked:
         """What an answer of the proxy's own needs to know."""
         accept = self.call.fields.get(b"accept", b"")
-        return Asked(self.record.id, accept, self._retry_after_max)
+        return Asked(self.record.id, accept, self._retry_after_max, self.history.unknown)
 
     def gone(self) -> bool:
         """True once nobody wants the answer: the caller can leave during any wait, and so can those who share

@@ -80,13 +80,14 @@ class Answer:
 
 
 class Asked(NamedTuple):
-    """What an answer depends on besides its reason: the request's id, its `Accept`, and the setting
-    `RETRY_AFTER_MAX_SECONDS`.
+    """What an answer depends on besides its reason: the request's id, its `Accept`, the setting
+    `RETRY_AFTER_MAX_SECONDS`, and whether Xero may have executed the request.
     """
 
     id: str
     accept: bytes = b""
     retry_after_max: float = 300.0
+    unknown: bool = False
 
 
 def failed(
@@ -132,7 +133,8 @@ def refused(name: str, limit: str, seconds: float, when: str, asked: Asked) -> A
     known = name != "draining" and limit in _LIMIT_NAMES
     name = name or (f"refused_{limit}" if known else _UNNAMED.get(limit, "refused_deadline"))
     reason = f"The {_LIMIT_NAMES[limit]} would be exceeded." if known else _REASONS[name]
-    detail = f"{reason} Nothing was executed; the request could be sent in {wait} s, at {when}."
+    done = "It may have been executed" if asked.unknown else "Nothing was executed"
+    detail = f"{reason} {done}; the request could be sent in {wait} s, at {when}."
     error = ERRORS.get(name, "http_request_denied")
     if not known:
         return _problem(name, 503, detail, asked, error, (), wait)

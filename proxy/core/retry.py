@@ -45,8 +45,8 @@ class History:
     """What is known of one request so far. `tries` counts attempts, `sends` those that left.
 
     `key_used_at` is when its idempotency key was first sent, `own_key` whether the proxy chose it;
-    `unknown` is True once an attempt of a write may have been executed, `tenant` False where the request is
-    of no organisation, so that no hold of one stops it.
+    `unknown` is True once an attempt may have been executed, `tenant` False where the request is of no
+    organisation, so that no hold of one stops it.
     """
 
     method: str
@@ -62,12 +62,11 @@ class History:
         """Count an attempt that ended with `row`."""
         self.tries += 1
         self.sends += row.execution is not Execution.NEVER_SENT
-        if self.method not in REPEATABLE and row.execution in {Execution.UNKNOWN, Execution.CACHED}:
-            self.unknown = True
+        self.unknown |= row.execution in {Execution.UNKNOWN, Execution.CACHED}
 
     def key_ends(self) -> float | None:
         """When the last repetition must have been sent; None where there is no such bound."""
-        if not self.unknown or self.key_used_at is None:
+        if not self.unknown or self.key_used_at is None or self.method in REPEATABLE:
             return None
         return self.key_used_at + KEY_LIFE_SECONDS
 

@@ -119,6 +119,14 @@ def test_other_refusals_say_why(name: str, reason: str, expected: str, words: st
     assert header(answer, b"retry-after") == b"3"
 
 
+@pytest.mark.parametrize(("name", "reason"), [("", "minute"), ("", "failing"), ("", ""), ("draining", "")])
+def test_what_may_have_been_executed_is_not_told_that_nothing_was(name: str, reason: str) -> None:
+    assert "Nothing was executed" in members(refused(name, reason, 3.0, WHEN, ASKED))["detail"]
+    detail = members(refused(name, reason, 3.0, WHEN, ASKED._replace(unknown=True)))["detail"]
+    assert "Nothing was executed" not in detail
+    assert "may have been executed" in detail
+
+
 def test_an_expired_token_is_told_so_as_xero_tells_it() -> None:
     answer = expired(ASKED)
     assert (answer.name, answer.status) == ("refused_expired", 401)

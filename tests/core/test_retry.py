@@ -183,7 +183,15 @@ def test_tries_and_sends_are_counted_apart() -> None:
     history = History("GET")
     for row in (NEVER_SENT, REJECTED, UNKNOWN):
         history.record(row)
-    assert (history.tries, history.sends, history.unknown) == (3, 2, False)
+    assert (history.tries, history.sends, history.unknown) == (3, 2, True)
+
+
+@pytest.mark.parametrize(("row", "unknown"), [(NEVER_SENT, False), (REJECTED, False), (UNKNOWN, True)])
+def test_only_what_xero_did_not_refuse_may_have_been_executed(row: ResponseClass, unknown: bool) -> None:
+    history = History("DELETE")
+    history.record(row)
+    history.record(REJECTED)
+    assert history.unknown is unknown
 
 
 @pytest.mark.parametrize("row", [NEVER_SENT, REJECTED, UNKNOWN, held(Scope.API, "backoff")])

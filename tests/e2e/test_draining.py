@@ -86,6 +86,17 @@ async def test_a_read_that_outlasts_the_drain_may_be_sent_again_elsewhere() -> N
         assert simulator.ledger.arrived == 1
 
 
+async def test_a_delete_that_outlasts_the_drain_is_not_told_that_nothing_was_executed() -> None:
+    async with both({"latency": (100.0, 100.0)}, drain_seconds=10) as (proxy, simulator):
+        flying = proxy.start(request(b"DELETE /api.xro/2.0/Contacts/1"))
+        await proxy.passes(1.0)
+        await proxy.stop()
+        reply = await flying
+        assert (reply.status, reply.class_, reply.attempts) == (503, "draining", 1)
+        assert b"may have been executed" in reply.body
+        assert simulator.ledger.arrived == 1
+
+
 async def test_a_body_that_does_not_come_before_the_end_is_answered_and_nothing_is_sent() -> None:
     async with both(None, drain_seconds=10) as (proxy, simulator), proxy.caller() as caller:
         caller.writer.write(put()[:-1])

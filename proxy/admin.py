@@ -39,7 +39,7 @@ _HEADERS: Headers = (
     (b"Content-Security-Policy", CONTENT_SECURITY_POLICY.encode()),
 )
 _READ = ("GET", "HEAD")
-_METHODS = {
+PATHS = {
     b"/": _READ,
     b"/events": ("GET",),
     b"/livez": _READ,
@@ -49,7 +49,7 @@ _METHODS = {
     b"/holds/clear": ("POST",),
 }
 """What each path can be asked."""
-_PATHS = f"The paths are {b', '.join(_METHODS).decode()}."
+_NO_SUCH_PATH = f"The paths are {b', '.join(PATHS).decode()}."
 _UNKEPT = {
     BodyProblem.TOO_LARGE: (413, f"The body is longer than {BODY_MAX} bytes."),
     BodyProblem.STALLED: (408, "The rest of the body did not come in time."),
@@ -113,9 +113,9 @@ class AdminPort:
 
     async def _handle(self, call: Call) -> None:
         path = call.target.partition(b"?")[0]
-        methods = _METHODS.get(path)
+        methods = PATHS.get(path)
         if methods is None:
-            shown = _problem(404, _PATHS)
+            shown = _problem(404, _NO_SUCH_PATH)
         elif call.method not in methods:
             shown = _problem(
                 405, "The path does not know this method.", (b"Allow", ",".join(methods).encode())

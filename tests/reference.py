@@ -59,14 +59,16 @@ WHEN = {
     "refused_unavailable": "the API is held as unavailable for longer than the request may wait",
     "refused_failing": "the API is held because it kept failing, for longer than the request may wait",
     "refused_deadline": "its time was up, and nothing that is known stood in the way",
-    "queue_full": "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting",
+    "queue_full": "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting; a 429 that names the limit "
+    "they wait for, Xero's own words where that is a hold",
     "draining": "the process is ending, and the request cannot be done in time",
     "spool_full": "neither memory nor disk has room for the request's body",
     "body_too_large": "the body exceeds `MAX_BODY_BYTES`",
     "body_timeout": "the head took longer than 20 s, or no byte of the body came for 30 s",
-    "invalid_request": "no strict HTTP: malformed or badly framed (400), a target over 16 KiB (414), another "
+    "invalid_request": "no strict HTTP: malformed, badly framed or with two of a field that there is one of "
+    "(400), a target over 16 KiB (414), another "
     "`Expect` (417), a head over its bounds (431), another version (505)",
-    "tenant_invalid": "`Xero-Tenant-Id` is repeated or not one name of at most 100 printable characters",
+    "tenant_invalid": "`Xero-Tenant-Id` is not one name of at most 100 printable characters",
     "method_not_allowed": "a method that Xero does not know; `Allow` lists the others",
     "misdirected": "`Host` or the target names another host",
     "internal": "a bug; the log line `crashed` says where",
@@ -111,6 +113,7 @@ def own_answers() -> dict[str, list[Answer]]:
     job = cast("Job", SimpleNamespace(asked=ASKED))
     made = [refused("", each, 1.0, "then", ASKED) for each in (*Limit, *TEXTS, FAILING, "")]
     made += [refused(why, "", 1.0, "then", ASKED) for why in (Why.QUEUE_FULL, Why.DRAINING)]
+    made.append(refused(Why.QUEUE_FULL, Limit.CONCURRENT, 1.0, "then", ASKED))
     made += [each for problem in BodyProblem if (each := unkept(job, problem)) is not None]
     made += [failed(REFUSED.get(each, "invalid_request"), "", ASKED, status=each.status) for each in Refusal]
     made += [failed(each, "", ASKED) for each in STATUSES]

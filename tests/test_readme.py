@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import describe
+from proxy.admin import PATHS
 from proxy.pipeline import CALLER_LEFT
 from tests.reference import BLOCK, FILES, ROOT, TABLES, WHEN, document, own_answers, renewed
 
@@ -53,6 +54,13 @@ def test_every_answer_of_the_proxys_own_is_explained() -> None:
     known = {row["class"] for row in document()["row"] if "made" in row or "failure" in row}
     assert set(WHEN) == known
     assert set(own_answers()) == known - {CALLER_LEFT}
+
+
+def test_every_path_of_the_admin_port_is_in_the_reference() -> None:
+    text = (ROOT / "deploy/reference.md").read_text("utf-8")
+    section = text.partition("## Admin port\n")[2].partition("\n## ")[0]
+    shown = set(re.findall(r"`(?:POST )?(/[\w/]*)`", section))
+    assert {path.decode() for path in PATHS} == shown
 
 
 def headings(path: Path) -> set[str]:

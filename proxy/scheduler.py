@@ -105,8 +105,7 @@ class Scheduler:
             self._leave(ticket)
 
     def _leave(self, ticket: Ticket) -> None:
-        place = self._turns.find(ticket.ask)
-        if place is None:
+        if (place := self._turns.find(ticket.ask)) is None:
             return
         if ticket.admitted:
             ticket.admitted = False
@@ -214,9 +213,9 @@ class Scheduler:
         self._turns.denied(place, decision)
         # Whoever is to ask again was told nothing that holds, but it took its time.
         at = self._clock.now() if place.asking is ticket else decision.until
-        if at is not None and at > ticket.deadline:
-            return Refusal(self._why_late(), decision.limit, at)
-        return decision
+        if at is None or (stop := self._longest(ticket.ask, decision.limit, at)).at <= ticket.deadline:
+            return decision
+        return Refusal(self._why_late(), stop.limit, stop.at)
 
     async def _wait(self, place: Place, ticket: Ticket) -> Refusal | None:
         """Until the ticket's turn (None), or its refusal."""
@@ -253,9 +252,8 @@ class Scheduler:
         elif self._matters(what, when):
             place = self._turns.place(what.ask)
             forecast = self._store.forecast(what.ask, place.line.before(what))
-            limit = forecast.limit or place.blocked_by
             why = Why.DRAINING if self._drain_until is not None else Why.DEADLINE
-            self._answer(what, Refusal(why, limit, forecast.at))
+            self._answer(what, Refusal(why, forecast.limit or place.blocked_by, forecast.at))
 
     def _matters(self, what: Due | Ticket, when: float) -> bool:
         if isinstance(what, Ticket):
@@ -274,12 +272,18 @@ class Scheduler:
         return Why.HOPELESS if self._drain_until is None else Why.DRAINING
 
     def _refuse_hopeless(self, change: HoldChange) -> None:
-        """Where a hold has begun or grown, whoever cannot outwait it is told at once."""
+        """Where a hold has begun or grown, whoever cannot outwait it, or what it hides, is told at once."""
         if change.action not in {HoldAction.BEGUN, HoldAction.EXTENDED}:
             return
         for ticket in self._turns.affected(change.key):
-            if change.until > ticket.deadline:
-                self._answer(ticket, Refusal(self._why_late(), change.reason, change.until))
+            stop = self._longest(ticket.ask, change.reason, change.until)
+            if stop.at > ticket.deadline:
+                self._answer(ticket, Refusal(self._why_late(), stop.limit, stop.at))
+
+    def _longest(self, ask: Ask, limit: str, at: float) -> Forecast:
+        """What stops a request longest where `limit` stops it until `at`."""
+        forecast = self._store.forecast(ask, 0)
+        return forecast if forecast.at > at else Forecast(limit, at)
 
     def _with_line(self, view: TenantView) -> TenantView:
         place = self._turns.find(Ask(view.app, view.tenant, ""))

@@ -67,7 +67,7 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
         if self._connected:
             self._inner.connection_lost(exc or self._end)
         elif not self._ready.done():
-            self._ready.set_exception(exc or ConnectionResetError("it ended in the handshake"))
+            self._fail(exc or ConnectionResetError("it ended in the handshake"))
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend what all connections share."""
@@ -141,7 +141,7 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
             self._flush()
         except ssl.SSLError as error:
             self._flush()  # the alert that tells the peer why
-            self._ready.set_exception(error)
+            self._fail(error)
             self._network.close()
         else:
             self._flush()
@@ -149,6 +149,10 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
             self._ready.set_result(None)
             self._inner.connection_made(self)
             self._decipher()
+
+    def _fail(self, error: Exception) -> None:
+        self._ready.set_exception(error)
+        self._ready.exception()  # whoever was to wait may have been cancelled before: nothing to report then
 
     def _decipher(self) -> None:
         """Hand over all that came: its plain text, with that of half a record before it, has room at once."""

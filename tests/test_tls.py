@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -13,7 +14,9 @@ import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
+from proxy.flow import Connection
 from proxy.response import Response
+from proxy.tls import Tls
 from proxy.upstream import Upstream
 from tests.sockets import OK, bad, get, good, kept, read_request, serving, until, upstream
 from tests.test_failures import CERTIFICATE
@@ -177,6 +180,16 @@ async def test_a_handshake_that_never_ends_is_given_up_with_its_connection() -> 
         failure = await bad(up)
         await ended.wait()
     assert (failure.name, failure.error, failure.sent) == ("connect_failed", "connection_timeout", False)
+
+
+async def test_a_handshake_that_fails_when_nobody_waits_for_it_any_more_troubles_nobody() -> None:
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: troubles.append(context))
+    tls = Tls(Connection(), ssl.create_default_context(), "localhost")
+    tls.connection_lost(None)
+    del tls
+    gc.collect()
+    assert not troubles
 
 
 async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept(

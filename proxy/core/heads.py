@@ -94,7 +94,7 @@ class Lines:
     def keep(self, block: bytes, fields: Fields) -> None:
         """Keep what was read of a request's fields."""
         large = len(block) > BLOCK_KEPT_BYTES or len(fields.raw) > BLOCK_KEPT_FIELDS
-        if large or any(name in fields for name in _OF_ONE_REQUEST):
+        if large or not fields.keys().isdisjoint(_OF_ONE_REQUEST):
             return
         if len(self.blocks) >= BLOCKS_KEPT:
             self.blocks.clear()

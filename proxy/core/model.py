@@ -52,8 +52,7 @@ class Host(StrEnum):
     IDENTITY = "identity"
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What the fields of a request say, whatever its method and target.
 
     `tenant` is None where no organisation can be meant, `wait` the seconds that the caller prefers to wait at

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,7 +24,7 @@ def token(claims: object) -> bytes:
 
 
 def look(target: bytes, headers: Headers) -> Route | str:
-    terms = replace(terms_of(Fields(headers), AppIds()), app="app")
+    terms = terms_of(Fields(headers), AppIds())._replace(app="app")
     return route(target, terms, Families(PREFIXES))
 
 

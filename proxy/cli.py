@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from config.settings import PREFIX, BadSettings, Settings, effective, read_settings
 from proxy import __version__
 
-DONE, BAD_SETTINGS = 0, 2
+DONE, FAILED, BAD_SETTINGS = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,13 +32,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Bad settings; nothing was started.", *bad.problems, sep="\n  ", file=sys.stderr)
         return BAD_SETTINGS
     if command.name == "check":
-        print(*(f"{name}={value}" for name, value in effective(settings)), sep="\n")
-        return DONE
+        return _check(settings)
     if command.name == "demo":
         from proxy.demo import run_demo
 
         return run_demo(settings, seconds=command.seconds, plain=command.plain)
     return asyncio.run(_serve(settings, simulator=command.simulator))
+
+
+def _check(settings: Settings) -> int:
+    """Print what is in effect. A reader that has seen enough, as `head` has, is no failure."""
+    try:
+        print(*(f"{name}={value}" for name, value in effective(settings)), sep="\n", flush=True)
+    except OSError as error:  # what is left of the output must not fail again when the interpreter flushes it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return DONE
+        sys.stderr.write(f"xero-proxy check: cannot write: {error.strerror}\n")
+        return FAILED
+    return DONE
 
 
 def _parser() -> argparse.ArgumentParser:

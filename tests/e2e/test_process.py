@@ -155,6 +155,25 @@ async def test_what_does_not_end_in_time_is_broken_off_and_answered() -> None:
         gate.answer.release()
 
 
+@pytest.mark.parametrize(
+    ("output", "code", "says"),
+    [(None, 0, ""), ("/dev/full", 1, "xero-proxy check: cannot write: No space left on device\n")],
+)
+async def test_a_check_that_cannot_print_says_so_unless_its_reader_has_seen_enough(
+    output: str | None, code: int, says: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = writer if output is None else os.open(output, os.O_WRONLY)
+    process = await asyncio.create_subprocess_exec(
+        COMMAND, "check", env=environ(), stdout=target, stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    for descriptor in {writer, target}:
+        os.close(descriptor)
+    assert (process.returncode, err.decode()) == (code, says)
+
+
 def ipv6() -> bool:
     """Whether this machine has IPv6's loopback address."""
     try:

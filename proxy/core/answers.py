@@ -133,8 +133,10 @@ def refused(name: str, limit: str, seconds: float, when: str, asked: Asked) -> A
     known = name != "draining" and limit in _LIMIT_NAMES
     name = name or (f"refused_{limit}" if known else _UNNAMED.get(limit, "refused_deadline"))
     reason = f"The {_LIMIT_NAMES[limit]} would be exceeded." if known else _REASONS[name]
-    done = "It may have been executed" if asked.unknown else "Nothing was executed"
-    detail = f"{reason} {done}; the request could be sent in {wait} s, at {when}."
+    done = "Nothing was executed; the request could be sent"
+    if asked.unknown:
+        done = "The request may have been executed; it could be sent again"
+    detail = f"{reason} {done} in {wait} s, at {when}."
     error = ERRORS.get(name, "http_request_denied")
     if not known:
         return _problem(name, 503, detail, asked, error, (), wait)

@@ -275,12 +275,18 @@ class Limits:
 def _learn(app: Window, tenant: Account | None, sent_at: float, settlement: Settlement, now: float) -> int:
     """Compare the server's counts with ours; how many calls of others that revealed."""
     remaining, head_at = settlement.remaining, settlement.head_at
+    revealed = 0
     if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
         app.learn(sent_at, head_at, left, now)
-    if tenant is None:
-        return 0
-    if remaining.day is not None:
-        tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
-    if remaining.minute is None:
-        return 0
-    return tenant.minute.learn(sent_at, head_at, remaining.minute, now)
+    if tenant is not None:
+        if remaining.day is not None:
+            tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
+        if remaining.minute is not None:
+            revealed = tenant.minute.learn(sent_at, head_at, remaining.minute, now)
+    if settlement.retry_after is not None and (rule := settlement.row.hold) is not None:
+        room_at = head_at + settlement.retry_after
+        if rule.reason == Limit.APP_MINUTE:
+            app.expect(room_at, now)
+        elif rule.reason == Limit.MINUTE and tenant is not None:
+            tenant.minute.expect(room_at, now)
+    return revealed

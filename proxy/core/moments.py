@@ -84,7 +84,7 @@ class Others:
         self.total = 0
 
     def add(self, when: float, count: int) -> None:
-        """Believe in `count` more from `when` on, which is never earlier than before."""
+        """Believe in `count` more from `when` on, which is never earlier than any before."""
         self._batches.append([when, count])
         self.total += count
 
@@ -117,6 +117,12 @@ class Others:
                 taken = min(count, int(batch[1]))
                 batch[1] -= taken
                 count -= taken
+
+    def hasten(self, when: float, earlier: float) -> None:
+        """Believe of the oldest of those inferred later than `when` that it was inferred at `earlier`."""
+        self.drop(when, 1)
+        insort(self._batches, [earlier, 1])
+        self.total += 1
 
     def forget(self, when: float) -> None:
         """Let go of those inferred at `when` or earlier."""

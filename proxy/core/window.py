@@ -22,6 +22,9 @@ CLOCK_DRIFT = 5e-4
 HEARING_SECONDS = 1.0
 """Beside others, so long after the last call we wait for word of those under way."""
 
+RETRY_AFTER_UNIT = 1.0
+"""`Retry-After` counts whole seconds: what differs by less than one says the same again."""
+
 COMPANY_WINDOWS = 5
 """For so many windows after a call of somebody else we take care not to overtake the server's count."""
 
@@ -204,6 +207,16 @@ class Window:
                 self._others.drop(now - self._span, excess)
                 self._lowered_at = sent_at
         return 0
+
+    def expect(self, room_at: float, now: float) -> None:
+        """Take the server's word, given with a refusal, that it has room again at `room_at`.
+
+        When those who took the room leave is not known, and all were believed to stay for a window: one of
+        them leaves then. Whoever goes in its place brings word of the others. Our own count stands.
+        """
+        vacant = self._vacant(now, 0)
+        if self.foreign(now) and (vacant is None or vacant > room_at + RETRY_AFTER_UNIT):
+            self._others.hasten(now - self._span, room_at - self._span)
 
     def _least(self, settled: int, head_at: float) -> int:
         """How many of ours the server must have counted in an answer read at `head_at` to a call before

@@ -38,7 +38,9 @@ def test_moments_count_like_a_sorted_list(steps: list[tuple[str, int]]) -> None:
             assert list(moments.after(moment)) == truth[bisect_right(truth, moment) :]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["add", "drop", "forget"]), st.integers(1, 5)), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from(["add", "drop", "hasten", "forget"]), st.integers(1, 5)), max_size=40)
+)
 def test_others_count_like_a_list_of_single_calls(steps: list[tuple[str, int]]) -> None:
     others, truth, now, asked = Others(), list[float](), 0.0, 0.0
     for what, number in steps:
@@ -51,6 +53,10 @@ def test_others_count_like_a_list_of_single_calls(steps: list[tuple[str, int]]) 
                 others.drop(now - 10, number)
                 start = bisect_right(truth, now - 10)
                 del truth[start : start + number]
+            case "hasten" if truth and truth[-1] > now - 10:
+                others.hasten(now - 10, now - 10 + number)
+                del truth[bisect_right(truth, now - 10)]
+                truth = sorted([*truth, now - 10 + number])
             case "forget":
                 asked = now - 20
                 others.forget(asked)

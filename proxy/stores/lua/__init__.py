@@ -73,6 +73,7 @@ def _figures(caps: Caps, times: HoldTimes) -> dict[str, str]:
         "BACKOFF_MAX": times.backoff_max,
         "CLOCK_DRIFT": window.CLOCK_DRIFT,
         "HEARING_SECONDS": window.HEARING_SECONDS,
+        "RETRY_AFTER_UNIT": window.RETRY_AFTER_UNIT,
         "COMPANY_WINDOWS": window.COMPANY_WINDOWS,
         "DAY_SECONDS": day.DAY_SECONDS,
         "BUCKET_SECONDS": day.BUCKET_SECONDS,

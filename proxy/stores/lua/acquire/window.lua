@@ -1,32 +1,7 @@
 -- What a minute's window says to who wants a place, and how it takes one: proxy/core/window.py.
 
--- When the call after `place` others leaves, of those whose end is known.
-local function leaving(account, place, horizon)
-  local set, low, batches = account.key .. ':r', '(' .. exact(horizon), account.batches
-  local others = 0
-  for first = 1, #batches, 2 do
-    local at, count = batches[first], batches[first + 1]
-    if at > horizon then
-      local ours = redis.call('ZCOUNT', set, low, '(' .. exact(at))
-      if place < ours + others then
-        break
-      elseif place < ours + others + count then
-        return at
-      end
-      others = others + count
-    end
-  end
-  local found = redis.call('ZRANGEBYSCORE', set, low, '+inf', 'WITHSCORES', 'LIMIT', place - others, 1)
-  return found[2] and tonumber(found[2])
-end
-
 local function earliest(account, now)
-  local vacant = now
-  local left = account.limit - occupied(account, now)
-  if left <= 0 then
-    local at = leaving(account, math.max(0, -left), now - account.span)
-    vacant = at and at + account.span
-  end
+  local vacant = vacated(account, now)
   if not vacant or unclaimed(account, now) > 0 then
     return vacant
   end

@@ -21,6 +21,7 @@ end
 
 -- Compare the server's counts with ours; how many calls of others that revealed.
 local function learn_all(tenant, app, sent_at, answer, now)
+  local revealed = 0
   if answer.app_minute_left and answer.app_minute_left < APP_LEARNING_SHARE * app.limit then
     learn(app, sent_at, answer.head_at, answer.app_minute_left, now)
   end
@@ -28,9 +29,15 @@ local function learn_all(tenant, app, sent_at, answer, now)
     day_learn(tenant, answer.day_left, unaccounted(tenant, sent_at))
   end
   if tenant and answer.minute_left then
-    return learn(tenant, sent_at, answer.head_at, answer.minute_left, now)
+    revealed = learn(tenant, sent_at, answer.head_at, answer.minute_left, now)
   end
-  return 0
+  local room_at = answer.retry_after and answer.head_at + answer.retry_after
+  if room_at and answer.rule.reason == 'appminute' then
+    expect(app, room_at, now)
+  elseif room_at and answer.rule.reason == 'minute' and tenant then
+    expect(tenant, room_at, now)
+  end
+  return revealed
 end
 
 -- Tell those who wait, and nobody else: there may be very many replicas.

@@ -75,3 +75,19 @@ local function learn(account, sent_at, head_at, remaining, now)
   end
   return 0
 end
+
+-- The server refused a call and says when it has room again.
+local function expect(account, room_at, now)
+  local vacant = vacated(account, now)
+  if foreign(account, now) == 0 or (vacant and vacant <= room_at + RETRY_AFTER_UNIT) then
+    return
+  end
+  local batches, earlier, place = account.batches, room_at - account.span, 1
+  drop_others(account, now - account.span, 1)
+  while batches[place] and batches[place] <= earlier do
+    place = place + 2
+  end
+  table.insert(batches, place, 1)
+  table.insert(batches, place, earlier)
+  account.others = account.others + 1
+end

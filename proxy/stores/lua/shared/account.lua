@@ -115,3 +115,33 @@ local function free(account, now, enough)
   end
   return math.max(0, left)
 end
+
+-- When the call after `place` others leaves, of those whose end is known.
+local function leaving(account, place, horizon)
+  local set, low, batches = account.key .. ':r', '(' .. exact(horizon), account.batches
+  local others = 0
+  for first = 1, #batches, 2 do
+    local at, count = batches[first], batches[first + 1]
+    if at > horizon then
+      local ours = redis.call('ZCOUNT', set, low, '(' .. exact(at))
+      if place < ours + others then
+        break
+      elseif place < ours + others + count then
+        return at
+      end
+      others = others + count
+    end
+  end
+  local found = redis.call('ZRANGEBYSCORE', set, low, '+inf', 'WITHSCORES', 'LIMIT', place - others, 1)
+  return found[2] and tonumber(found[2])
+end
+
+-- When a call can be sent by the count of what is known to leave; nil where only a response can tell.
+local function vacated(account, now)
+  local left = account.limit - occupied(account, now)
+  if left > 0 then
+    return now
+  end
+  local at = leaving(account, math.max(0, -left), now - account.span)
+  return at and at + account.span
+end

@@ -1,0 +1,135 @@
+"""A refusal says when the server has room again; who took it, and until when, nobody says."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.accounts import Caps
+from proxy.core.limits import Ask, Limits, Permit, Settlement
+from proxy.core.model import Execution, HoldRule, Limit, Remaining, ResponseClass, Scope
+from proxy.core.window import Window
+from tests.core.permits import T1, about, answered, denied, granted, make
+from tests.core.test_window import SECONDS, SPAN, told
+
+CAPS = Caps(minute=60, concurrent=5, app_minute=200)
+MINUTE = ResponseClass(
+    "limit_minute",
+    Execution.REJECTED,
+    HoldRule(Scope.TENANT, Limit.MINUTE, "retry_after"),
+    limit=Limit.MINUTE,
+)
+APP_MINUTE = ResponseClass(
+    "limit_appminute",
+    Execution.REJECTED,
+    HoldRule(Scope.APP, Limit.APP_MINUTE, "retry_after"),
+    limit=Limit.APP_MINUTE,
+)
+
+
+def refused(
+    limits: Limits,
+    permit: Permit,
+    at: float,
+    row: ResponseClass = MINUTE,
+    remaining: Remaining = Remaining(minute=0),
+    retry_after: float = 22.0,
+) -> None:
+    limits.settle(permit, Settlement(row, True, at, remaining, retry_after), at, 0.5)
+
+
+def spent_by_others(limits: Limits, at: float = 0.0) -> None:
+    """Five go at once, and all are refused."""
+    for permit in [granted(limits, T1, at) for _ in range(5)]:
+        refused(limits, permit, at + 0.2)
+
+
+def next_goes(limits: Limits, ask: Ask = T1, now: float = 1.0) -> float:
+    return limits.forecast(ask, 0, now).at
+
+
+def test_one_goes_when_the_server_has_room_again_and_not_a_window_later() -> None:
+    limits = make(CAPS)
+    spent_by_others(limits)
+    assert next_goes(limits) == pytest.approx(22.2, abs=0.6)
+    granted(limits, T1, 22.8)
+    denied(limits, T1, 23.9)
+
+
+def test_whoever_went_first_after_a_fixed_window_brings_word_that_all_others_are_gone() -> None:
+    limits = make(CAPS)
+    spent_by_others(limits)
+    answered(limits, granted(limits, T1, 22.8), 23.0, remaining=Remaining(minute=59))
+    for _ in range(5):
+        granted(limits, T1, 23.1)
+
+
+def test_whoever_went_first_in_a_rolling_window_brings_word_that_it_is_full() -> None:
+    limits = make(CAPS)
+    spent_by_others(limits)
+    answered(limits, granted(limits, T1, 22.8), 23.0, remaining=Remaining(minute=0))
+    assert denied(limits, T1, 23.1).until == about(0.2 + SPAN)
+
+
+def test_a_server_that_refuses_again_is_asked_again_when_it_says() -> None:
+    limits = make(CAPS)
+    spent_by_others(limits)
+    refused(limits, granted(limits, T1, 22.8), 23.0, retry_after=5.0)
+    assert next_goes(limits, now=23.1) == pytest.approx(28.0, abs=0.6)
+    granted(limits, T1, 28.6)
+
+
+def test_the_apps_minute_is_believed_as_an_organisations() -> None:
+    limits = make(CAPS)
+    refused(limits, granted(limits, T1, 0.0), 0.2, APP_MINUTE, Remaining(minute=59, app_minute=0), 30.0)
+    assert next_goes(limits) == pytest.approx(30.2, abs=0.6)
+    granted(limits, T1, 31.0)
+
+
+def test_a_refusal_for_another_reason_says_nothing_of_the_minute() -> None:
+    limits = make(CAPS)
+    day = ResponseClass("limit_day", Execution.REJECTED, HoldRule(Scope.TENANT, Limit.DAY, "retry_after"))
+    refused(limits, granted(limits, T1, 0.0), 0.2, day, retry_after=10.0)
+    assert denied(limits, T1, 20.0).until == about(0.2 + SPAN)
+
+
+def test_where_only_the_app_counts_an_organisations_minute_is_nobodys() -> None:
+    limits = make(CAPS)
+    nobody = Ask("app", None, "identity")
+    refused(limits, granted(limits, nobody, 0.0), 0.2)
+    granted(limits, nobody, 23.0)
+
+
+def test_our_own_calls_stay_where_our_own_count_has_them() -> None:
+    window = Window(10, SECONDS)
+    for _ in range(10):
+        window.dispatch(0.0)
+        window.settle(1.0)
+    window.expect(5.0, 1.0)
+    assert window.earliest(5.0) == about(1.0 + SPAN)
+
+
+def test_a_second_word_of_the_same_second_frees_no_second_place() -> None:
+    window = Window(10, SECONDS)
+    assert told(window, 0, sent_at=0.0, head_at=1.0) == 9
+    window.expect(11.0, 1.0)
+    window.expect(10.2, 1.2)
+    assert window.free(12.0) == 1
+
+
+def test_a_much_earlier_word_counts() -> None:
+    window = Window(10, SECONDS)
+    assert told(window, 0, sent_at=0.0, head_at=1.0) == 9
+    window.expect(30.0, 1.0)
+    window.expect(10.0, 2.0)
+    assert window.free(12.0) == 1
+
+
+def test_room_is_expected_where_calls_in_flight_left_nothing_to_wait_for() -> None:
+    window = Window(2, SECONDS)
+    window.dispatch(0.0)
+    assert window.learn(0.0, 1.0, 0, 1.0) == 1
+    window.dispatch(1.5)
+    window.dispatch(1.5)
+    assert window.earliest(2.0) is None
+    window.expect(3.0, 2.0)
+    assert window.foreign(3.1) == 0

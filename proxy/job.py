@@ -55,8 +55,8 @@ class Job:
         self.record = record
         self.body: Body | None = None
         self.retry_after: float | None = None
-        wait = max_wait if terms.wait is None else terms.wait
-        self.deadline = record.arrived + min(wait, LONGEST_WAIT_SECONDS)
+        wait = max_wait if terms.wait is None else min(terms.wait, LONGEST_WAIT_SECONDS)
+        self.deadline = record.arrived + wait
         self.ticket = Ticket(
             Ask.of(route.app, route.tenant, route.api),
             record.arrived,

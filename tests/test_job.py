@@ -37,13 +37,14 @@ def job(
     host: Host = Host.API,
     bits: Bits | None = None,
     tenant: str | None = "t1",
+    max_wait: float = 120.0,
 ) -> Job:
     loop = VirtualLoop(NOW)
     call = FakeCall(Clock(loop), method, headers=headers)
     loop.close()
     route = Route(host, "accounting", "app", tenant, limited=True, template="/")
     terms = terms_of(call.fields, AppIds())
-    return Job(cast("Call", call), route, terms, Record("id", NOW, method), 120.0, 300.0, bits)
+    return Job(cast("Call", call), route, terms, Record("id", NOW, method), max_wait, 300.0, bits)
 
 
 def keys(headers: Headers) -> list[bytes]:
@@ -67,6 +68,11 @@ def test_the_deadline_counts_from_arrival_and_is_the_callers_to_choose(
 ) -> None:
     made = job("GET", *(((b"Prefer", wait),) if wait is not None else ()))
     assert made.deadline == made.ticket.deadline == NOW + seconds
+
+
+def test_a_deadline_of_the_settings_may_be_later_than_any_that_a_caller_can_ask_for() -> None:
+    assert job(max_wait=86_400.0).deadline == NOW + 86_400.0
+    assert job("GET", (b"Prefer", b"wait=86400"), max_wait=86_400.0).deadline == NOW + LONGEST_WAIT_SECONDS
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])

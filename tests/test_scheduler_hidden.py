@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from proxy.core.limits import Permit, Settlement
-from proxy.core.model import Limit, Remaining
+from proxy.core.model import Execution, HoldRule, Remaining, ResponseClass, Scope
 from proxy.core.refusal import Refusal, Why
 from tests.scheduling import Caller, World
-from tests.strict_xero import TOO_MANY, Limits
+from tests.strict_xero import Limits
 from tests.watched import WatchedLoop, run_watched
 
+DAY_SPENT = ResponseClass("limit_day", Execution.REJECTED, HoldRule(Scope.TENANT, "day", "retry_after"))
 Wait = asyncio.Task[Permit | Refusal | None]
 
 
 def spent(body: Callable[[World, Wait, Wait], Awaitable[None]]) -> None:
     """Run `body` at second 1, when two requests, patient for 30 and 120 s, wait behind a call that has been
-    told to come back in 10 s. All calls of the minute are spent, nearly all by others: who knows when.
+    told to come back in 10 s for its day. All calls of the minute are spent too, nearly all by others, who
+    knows when.
     """
 
     async def main(loop: WatchedLoop) -> None:
@@ -30,7 +32,7 @@ def spent(body: Callable[[World, Wait, Wait], Awaitable[None]]) -> None:
         ]
         await world.until(1.0)
         now = world.clock.now()
-        answer = Settlement(TOO_MANY[Limit.MINUTE], True, now, Remaining(minute=0), retry_after=10.0)
+        answer = Settlement(DAY_SPENT, True, now, Remaining(minute=0), retry_after=10.0)
         await world.scheduler.settle(first, answer)
         await world.until(1.1)
         await body(world, *waits)

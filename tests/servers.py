@@ -36,6 +36,14 @@ def redis() -> str | None:
     return shutil.which("redis-server")
 
 
+def installed() -> dict[str, str]:
+    """The servers that this machine has, by name; Debian's Redis once, where it stands in for Valkey too."""
+    here = {"Valkey": valkey(), "Redis": redis()}
+    if here["Valkey"] == here["Redis"]:
+        del here["Valkey"]
+    return {name: binary for name, binary in here.items() if binary is not None}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as one:
         return int(one.getsockname()[1])

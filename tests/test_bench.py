@@ -9,7 +9,7 @@ import pytest
 
 from proxy.simulator.windows import WindowKind
 from tests import servers
-from tests.bench import decide, stores, waiting
+from tests.bench import added, decide, stores, waiting
 from tests.bench.interpreter import interpreter
 from tests.bench.organisation import Setting
 from tests.bench.report import table, verdict
@@ -66,6 +66,11 @@ def test_what_a_store_adds_is_measured_over_a_real_server(tmp_path: Path) -> Non
             spent, cpu = asyncio.run(stores.measured(opened, seconds=0.1))
             assert len(spent) == 20
             assert cpu > 0.0
+
+
+def test_what_a_store_adds_is_its_difference_to_memory_in_the_same_round() -> None:
+    samples = {added.MEMORY: [0.5, 5.0, 0.6], "Redis": [0.8, 5.2, 1.1]}
+    assert added.added(samples) == {added.MEMORY: 0.0, "Redis": pytest.approx(0.3)}
 
 
 def test_a_descriptor_limit_that_cannot_be_raised_is_said() -> None:

@@ -108,19 +108,12 @@ def test_our_own_calls_stay_where_our_own_count_has_them() -> None:
     assert window.earliest(5.0) == about(1.0 + SPAN)
 
 
-def test_a_second_word_of_the_same_second_frees_no_second_place() -> None:
+@pytest.mark.parametrize("first", [11.0, 30.0])
+def test_two_words_free_one_place_when_the_earlier_says(first: float) -> None:
     window = Window(10, SECONDS)
     assert told(window, 0, sent_at=0.0, head_at=1.0) == 9
-    window.expect(11.0, 1.0)
+    window.expect(first, 1.0)
     window.expect(10.2, 1.2)
-    assert window.free(12.0) == 1
-
-
-def test_a_much_earlier_word_counts() -> None:
-    window = Window(10, SECONDS)
-    assert told(window, 0, sent_at=0.0, head_at=1.0) == 9
-    window.expect(30.0, 1.0)
-    window.expect(10.0, 2.0)
     assert window.free(12.0) == 1
 
 

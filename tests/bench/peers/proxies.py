@@ -112,12 +112,12 @@ def node(place: Place) -> Launch:
 
 def forwarder(place: Place) -> Launch:
     """asyncio that passes bytes on."""
-    return _ours("forwarder", place)
+    return _written_here("forwarder", place)
 
 
 def textbook(place: Place) -> Launch:
     """aiohttp as its documentation shows it."""
-    return _ours("textbook", place)
+    return _written_here("textbook", place)
 
 
 def sidecar(place: Place) -> Launch:
@@ -162,7 +162,7 @@ def placed(name: str, upstream: Upstream, directory: Path, python: str, *, tls: 
     return PROXIES[name](Place(free_port(), upstream.port(tls=tls), tls, directory, python))
 
 
-def _ours(module: str, place: Place) -> Launch:
+def _written_here(module: str, place: Place) -> Launch:
     command = (place.python, "-m", f"tests.bench.peers.{module}", str(place.port), place.origin)
     return Launch(command, place.port, {"SSL_CERT_FILE": str(CERTIFICATE)})
 

@@ -54,8 +54,8 @@ def same_window(do: Do, key: str, window: Window) -> Kept:
     kept = dict(zip(flat[::2], flat[1::2], strict=True))
     assert _number(kept, b"sent", 0) == window._sent.total
     assert _number(kept, b"settled", 0) == window._settled.total
-    assert _scores(do, f"{key}:s") == window._sent.times
-    assert _scores(do, f"{key}:r") == window._settled.times
+    assert _scores(do, f"{key}:s") == list(window._sent.times)
+    assert _scores(do, f"{key}:r") == list(window._settled.times)
     others = window._others
     batches = b" ".join(b"%.17g %d" % (at, count) for at, count in others._batches)
     assert kept.get(b"batches", b"") == batches

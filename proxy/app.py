@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import os
 import signal
+from collections.abc import Awaitable
 from dataclasses import replace
 from random import Random
 
@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
 from config.responses import load_responses
-from config.settings import BadSettings, Settings
+from config.settings import PREFIX, BadSettings, Settings
+from config.values import Address
 from proxy import __version__
 from proxy.access import AccessMemory
 from proxy.admin import Admin, AdminPort
@@ -61,8 +62,12 @@ REFUSED = {
 """Rows of the response table for what never became a request; everything else is `invalid_request`."""
 
 
+class CannotListen(OSError):
+    """An address is taken or not this machine's; the text names the setting."""
+
+
 class Sidecar:
-    """All parts of one sidecar. `start` listens, `stop` drains; both once."""
+    """All parts of one sidecar. `start` listens, `stop` drains; both once. `hurry` ends a drain early."""
 
     def __init__(self, settings: Settings, log: Log, clock: Clock, random: Random) -> None:
         self._settings = settings
@@ -115,6 +120,7 @@ class Sidecar:
         )
         self._admin = AdminPort(admin, self._crashed)
         self.port = self.admin_port = 0
+        self._last_call: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen on both ports. Raises OSError naming the address or file that cannot be had, BadSettings
@@ -122,8 +128,9 @@ class Sidecar:
         """
         await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
-        self.admin_port = await self._admin.start(admin.host, admin.port)
-        self.port = await self._downstream.start(callers.host, callers.port, XERO_HOSTS)
+        self.admin_port = await _listening("ADMIN_LISTEN", admin, self._admin.start(admin.host, admin.port))
+        listening = self._downstream.start(callers.host, callers.port, XERO_HOSTS)
+        self.port = await _listening("LISTEN", callers, listening)
         self._ready = True
         self._log.info(
             "listening",
@@ -136,10 +143,7 @@ class Sidecar:
     async def stop(self) -> None:
         """Accept nothing more, let requests end for `DRAIN_SECONDS`, break off and answer what is left."""
         self._ready = False
-        until = self._clock.now() + self._settings.drain_seconds
-        self._log.info("draining", seconds=self._settings.drain_seconds)
-        self.scheduler.drain(until)
-        self._pipeline.drain(until)
+        self._drain(self._settings.drain_seconds)
         self._downstream.drain()
         drained = await self._finished(self._settings.drain_seconds)
         await self._upstream.close()
@@ -153,12 +157,25 @@ class Sidecar:
         await self._admin.close()
         self._log.info("stopped", drained=drained)
 
+    def hurry(self) -> None:
+        """Let the drain be over now; does nothing where there is none."""
+        if self._last_call is not None:
+            self._drain(0.0)
+            self._last_call.cancel()
+
+    def _drain(self, seconds: float) -> None:
+        self._log.info("draining", seconds=seconds)
+        until = self._clock.now() + seconds
+        self.scheduler.drain(until)
+        self._pipeline.drain(until)
+
     async def _finished(self, seconds: float) -> bool:
-        """Whether the last caller has its answer within `seconds`."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._downstream.finished(), seconds)
-            return True
-        return False
+        """Whether the last caller has its answer within `seconds`, or before somebody is in a hurry."""
+        self._last_call = asyncio.ensure_future(self._downstream.finished())
+        await asyncio.wait({self._last_call}, timeout=seconds)
+        finished = self._last_call.done() and not self._last_call.cancelled()
+        self._last_call.cancel()
+        return finished
 
     def _snapshot(self) -> Snapshot:
         return replace(self.scheduler.snapshot(), connections=self._refreshes.access.view(self._clock.now()))
@@ -178,6 +195,17 @@ class Sidecar:
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)
+
+
+async def _listening(name: str, address: Address, starting: Awaitable[int]) -> int:
+    """The port, once it listens; the setting `name` chose `address`."""
+    try:
+        return await starting
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise CannotListen(
+            f"cannot listen on {address}: {reason}. {PREFIX}{name} names another address, with port 0 any free port."
+        ) from error
 
 
 def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Telemetry) -> Scheduler:
@@ -228,7 +256,8 @@ def _pipeline(
 
 async def run_until_stopped(settings: Settings) -> int:
     """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not start, 2 where
-    no start can mend that: a setting names what must not be used.
+    no start can mend that: a setting names what must not be used. A SIGINT during the drain ends it: whoever
+    presses Ctrl-C again will not wait.
     """
     raise_limit()
     clock = Clock()
@@ -262,5 +291,6 @@ async def _run(sidecar: Sidecar, log: Log) -> int:
         log.error("cannot_start", reason=str(bad))  # noqa: TRY400 - as above
         return 2
     await stop.wait()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, sidecar.hurry)
     await sidecar.stop()
     return 0

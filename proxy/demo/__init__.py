@@ -18,9 +18,9 @@ import tempfile
 from pathlib import Path
 
 from config.settings import Settings
-from proxy.app import LOG_FLUSH_SECONDS
+from proxy.app import LOG_FLUSH_SECONDS, CannotListen
 from proxy.clock import Clock
-from proxy.demo.run import CannotListen, demo
+from proxy.demo.run import demo
 from proxy.demo.terminal import Display, display_for
 from proxy.log import Log, take_library_logs
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from random import Random
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 
 from config.settings import Settings
 from config.values import ORIGIN, Address
-from proxy.app import Sidecar
+from proxy.app import CannotListen, Sidecar
 from proxy.clock import Clock
 from proxy.demo import load
 from proxy.demo.callers import Callers
@@ -27,10 +26,6 @@ from proxy.simulator.server import Simulator
 
 DRAIN_SECONDS = 1.0
 SEED = 20
-
-
-class CannotListen(Exception):
-    """A port of the sidecar's cannot be had; the message says which setting chooses another."""
 
 
 async def demo(
@@ -140,15 +135,9 @@ async def _listening(settings: Settings, log: Log, clock: Clock) -> Sidecar:
     sidecar = Sidecar(settings, log, clock, Random(SEED))
     try:
         await sidecar.start()
-    except OSError as error:
+    except CannotListen:
         await sidecar.stop()
-        name, address = "XERO_PROXY_ADMIN_LISTEN", settings.admin_listen
-        if sidecar.admin_port:
-            name, address = "XERO_PROXY_LISTEN", settings.listen
-        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-        raise CannotListen(
-            f"cannot listen on {address}: {reason}. {name} names another address, with port 0 any free port."
-        ) from error
+        raise
     return sidecar
 
 

@@ -234,8 +234,24 @@ async def test_a_port_in_use_ends_with_1_and_says_which(which: str) -> None:
             line = await process.line("cannot_start")
             code, out, err = await process.ends()
     assert (code, out, err) == (1, "", "")
-    assert str(port) in line["reason"]
-    assert "in use" in line["reason"]
+    wanted = f"cannot listen on 127.0.0.1:{port}: Address already in use. XERO_PROXY_{which.upper()} "
+    assert line["reason"].startswith(wanted)
+
+
+async def test_ctrl_c_in_a_drain_ends_it_and_whoever_is_in_flight_is_answered() -> None:
+    gate = Gate()
+    async with origin_of(gate.converse) as address, serving(upstream=address, drain_seconds=100) as process:
+        flying = asyncio.create_task(process.ask(put()))
+        await gate.arrived.acquire()
+        process.process.send_signal(signal.SIGINT)
+        await process.line("draining")
+        process.process.send_signal(signal.SIGINT)
+        reply = await flying
+        code, out, err = await process.ends()
+        gate.answer.release()
+    assert (reply.status, reply.class_) == (502, "outcome_unknown")
+    assert (code, err) == (0, "")
+    assert json.loads(out.splitlines()[-1]).items() >= {"event": "stopped", "drained": False}.items()
 
 
 async def test_an_unread_log_stops_nothing() -> None:

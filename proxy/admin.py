@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from proxy.body import BodyProblem, BodyStore
 from proxy.call import Call
 from proxy.clock import Clock
+from proxy.core.heads import reason_phrase
+from proxy.core.marks import date
 from proxy.core.model import Headers, HoldKey, Scope, Snapshot
 from proxy.core.strict import Refusal
 from proxy.downstream import Downstream
@@ -56,6 +58,8 @@ _UNKEPT = {
 }
 _NAMED_BY = {Scope.TENANT: {"app", "tenant"}, Scope.APP: {"app"}, Scope.API: {"api"}}
 """What names a hold of each scope; the rest stays empty."""
+_SHOWN = frozenset({"reason", "until", "seconds", "probing"})
+"""What `/status` says of a hold besides."""
 
 Shown = tuple[int, Headers, bytes]
 """Status, fields and body of an answer."""
@@ -100,7 +104,7 @@ class AdminPort:
         self._events = Events(lambda: encoded(as_shown(admin.status())), admin.clock)
         self._bodies = BodyStore(BODY_MAX, BODY_MAX)
         self._downstream = Downstream(
-            self._handle, _refused, clock=admin.clock, crashed=crashed, write_timeout=STALLED_SECONDS
+            self._handle, self._refused, clock=admin.clock, crashed=crashed, write_timeout=STALLED_SECONDS
         )
 
     async def start(self, host: str, port: int) -> int:
@@ -121,12 +125,23 @@ class AdminPort:
                 405, "The path does not know this method.", (b"Allow", ",".join(methods).encode())
             )
         elif path == b"/events" and (watcher := self._events.watcher()):
-            await call.respond(200, b"OK", (*_HEADERS, _content_type("text/event-stream")), rest=watcher)
+            headers = self._headers(_content_type("text/event-stream"))
+            await call.respond(200, b"OK", headers, rest=watcher)
             return
         else:
             shown = await self._shown(path, call)
         status, headers, body = shown
-        await call.respond(status, HTTPStatus(status).phrase.encode(), (*_HEADERS, *headers), body)
+        await call.respond(status, reason_phrase(status), self._headers(*headers), body)
+
+    def _headers(self, *headers: tuple[bytes, bytes]) -> Headers:
+        return (date(self._admin.clock.wall()), *_HEADERS, *headers)
+
+    def _refused(self, kind: str, detail: str) -> Shown:
+        """The answer to what never became a request. A method that nothing here knows is 501: 405 would have
+        to say what the path knows.
+        """
+        status, headers, body = _problem(501 if kind == Refusal.METHOD else Refusal(kind).status, detail)
+        return status, self._headers(*headers), body
 
     async def _shown(self, path: bytes, call: Call) -> Shown:
         match path:
@@ -174,14 +189,6 @@ class AdminPort:
         return _json({"cleared": True})
 
 
-def _refused(kind: str, detail: str) -> Shown:
-    """The answer to what never became a request. A method that nothing here knows is 501: 405 would have to
-    say what the path knows.
-    """
-    status, headers, body = _problem(501 if kind == Refusal.METHOD else Refusal(kind).status, detail)
-    return status, (*_HEADERS, *headers), body
-
-
 def _refusal(token: str, authorization: bytes) -> Shown | None:
     """Why the caller may not change anything; None where it may."""
     scheme, _, given = authorization.partition(b" ")
@@ -201,7 +208,7 @@ def _hold_key(body: bytes) -> HoldKey | str:
     except orjson.JSONDecodeError:
         return "The body is not JSON."
     fields = value if isinstance(value, dict) else {}
-    named = {name: text for name, text in fields.items() if text != ""}
+    named = {name: text for name, text in fields.items() if name not in _SHOWN and text != ""}
     try:
         scope = Scope(named.pop("scope", None))
     except ValueError:

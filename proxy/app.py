@@ -23,7 +23,7 @@ from proxy.body import BodyStore
 from proxy.clock import Clock
 from proxy.core.answers import Asked, failed
 from proxy.core.idempotency import Keys
-from proxy.core.marks import marks
+from proxy.core.marks import date, marks
 from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
@@ -191,7 +191,8 @@ class Sidecar:
         self.telemetry.request(record, 0.0)
         own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
-        return answer.status, (*answer.headers, *allow, *own), answer.body
+        made = date(self._clock.wall())
+        return answer.status, (made, *answer.headers, *allow, *own), answer.body
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)
@@ -204,7 +205,8 @@ async def _listening(name: str, address: Address, starting: Awaitable[int]) -> i
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise CannotListen(
-            f"cannot listen on {address}: {reason}. {PREFIX}{name} names another address, with port 0 any free port."
+            f"cannot listen on {address}: {reason}. "
+            f"{PREFIX}{name} names another address, with port 0 any free port."
         ) from error
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
 from proxy.call import Call
 from proxy.clock import Clock
@@ -215,7 +214,7 @@ class Caller(Connection):
         elif not (call.answered or call.gone):
             call.keep_alive = False
             status, headers, body = self._reception.refuse(Refusal.INTERNAL, "The proxy failed.")
-            await call.respond(status, HTTPStatus(status).phrase.encode(), headers, body)
+            await call.respond(status, heads.reason_phrase(status), headers, body)
         self._end(call)
 
     def _end(self, call: Call) -> None:
@@ -266,7 +265,7 @@ class Caller(Connection):
     def _refuse(self, problem: Problem) -> None:
         status, headers, body = self._reception.refuse(problem.kind, problem.detail)
         framing = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-        reason = HTTPStatus(status).phrase.encode()
+        reason = heads.reason_phrase(status)
         self._buffer = b""
         self.transport.write(heads.response_head(status, reason, headers, framing) + body)
         self._hang_up(wait=True)

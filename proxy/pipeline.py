@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from math import inf
 from random import Random
 
@@ -22,9 +21,10 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.answers import Answer, Asked, failed
 from proxy.core.classify import ResponseTable
+from proxy.core.heads import reason_phrase
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit
-from proxy.core.marks import marks
+from proxy.core.marks import date, marks
 from proxy.core.model import Execution, Failure, Host, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
@@ -285,8 +285,8 @@ class Pipeline:
         )
         headers = (*reply.headers, *own)
         if isinstance(reply, Answer):
-            reason = HTTPStatus(reply.status).phrase.encode()
-            record.bytes_out = await call.respond(reply.status, reason, headers, reply.body)
+            reason, dated = reason_phrase(reply.status), (date(self._clock.wall()), *headers)
+            record.bytes_out = await call.respond(reply.status, reason, dated, reply.body)
         else:
             response = reply.response
             rest = None if response.complete else response

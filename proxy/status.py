@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from proxy.core.model import ConnectionView, HoldView, Snapshot
+from proxy.core.model import ConnectionView, HoldView, Snapshot, TenantView
 from proxy.last_failures import FailureView
 from proxy.log import lenient_json
 
@@ -47,9 +47,15 @@ def as_json(status: Status) -> dict[str, Any]:
         "connections_lost": [connection_json(lost, status.wall) for lost in snapshot.connections],
         "holds": [hold_json(hold, status.wall) for hold in snapshot.holds],
         "apps": snapshot.apps,
-        "tenants": snapshot.tenants,
+        "tenants": [_rounded(tenant) for tenant in snapshot.tenants],
         "failures": [failure_json(failure, status.wall) for failure in status.failures],
     }
+
+
+def _rounded(tenant: TenantView) -> TenantView:
+    """With times to the millisecond, as all the others."""
+    next_seconds = None if tenant.next_seconds is None else round(tenant.next_seconds, 3)
+    return replace(tenant, oldest_seconds=round(tenant.oldest_seconds, 3), next_seconds=next_seconds)
 
 
 def hold_json(hold: HoldView, wall: float) -> dict[str, Any]:

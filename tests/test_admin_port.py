@@ -38,6 +38,7 @@ async def test_what_is_no_good_request_is_refused_in_json_and_not_quoted(
     writer.close()
     assert head.startswith(b"HTTP/1.1 %d " % status)
     assert b"\r\nCache-Control: no-store" in head
+    assert b"\r\nDate: " in head
     assert orjson.loads(body)["status"] == status
     assert b"canary" not in head + body
 

@@ -33,8 +33,9 @@ LAYERS = (
 """A module imports from its own layer and those before it."""
 
 PURE = """
-    __future__ abc base64 binascii bisect collections contextlib dataclasses datetime email enum functools
-    hashlib heapq http ipaddress itertools json math operator random re string struct types typing urllib zlib
+    __future__ abc array base64 binascii bisect collections contextlib dataclasses datetime email enum
+    functools hashlib heapq http ipaddress itertools json math operator random re string struct types typing
+    urllib zlib
 """.split()  # noqa: SIM905 -- as a list it is 28 lines
 """What the core may import besides itself: nothing that waits, reads a clock or does I/O."""
 

@@ -46,7 +46,7 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
             as_json(
                 status(
                     Snapshot(
-                        tenants=(tenant_view(queued=2, blocked_by="offline", next_seconds=90.0),),
+                        tenants=(tenant_view(queued=2, blocked_by="offline", next_seconds=90.0004),),
                         apps=(AppView("app", 10_000, 9_990),),
                         holds=(OFFLINE,),
                         connections=(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 
 from proxy.core.fields import Fields
 from proxy.core.model import Headers
@@ -221,6 +222,11 @@ def partial_head_problem(data: bytes) -> Problem | None:
     if data.count(b"\n") != data.count(b"\r\n") or (data[:1].isspace() and data != b"\r"):
         return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
     return None
+
+
+def reason_phrase(status: int) -> bytes:
+    """What RFC 9110 calls a status."""
+    return HTTPStatus(status).phrase.encode()
 
 
 def response_head(status: int, reason: bytes, headers: Headers, framing: bytes) -> bytes:

@@ -6,6 +6,7 @@ been removed before, so these are the proxy's own.
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from functools import lru_cache
 
 from proxy.core.model import Headers
@@ -42,6 +43,16 @@ def _result(name: str, sends: int, received: int | None, error: str) -> Headers:
         (b"X-Xero-Proxy-Class", name.encode()),
         (b"X-Xero-Proxy-Attempts", b"%d" % sends),
     )
+
+
+def date(wall: float) -> tuple[bytes, bytes]:
+    """The `Date` of an answer that is made at `wall`, seconds since 1970 (RFC 9110, section 6.6.1)."""
+    return b"Date", _date(int(wall))
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 def without(headers: Headers, name: bytes) -> Headers:

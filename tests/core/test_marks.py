@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.answers import ERRORS, TEXTS
-from proxy.core.marks import marks, without
+from proxy.core.marks import date, marks, without
 from proxy.core.model import Headers, Limit
 
 KEY = r"[a-z*][a-z0-9_.*-]*"
@@ -89,6 +89,11 @@ def test_what_is_a_structured_field_is_a_valid_one(headers: Headers) -> None:
 @pytest.mark.parametrize("text", ["a b", "é", '"', "a; b=", "a,", ""])
 def test_the_check_for_structured_fields_can_fail(text: str) -> None:
     assert not STRUCTURED_LIST.fullmatch(text)
+
+
+@pytest.mark.parametrize("wall", [784111777.0, 784111777.999])
+def test_the_date_is_that_of_rfc_9110(wall: float) -> None:
+    assert date(wall) == (b"Date", b"Sun, 06 Nov 1994 08:49:37 GMT")
 
 
 def test_a_field_is_taken_out_whatever_its_case_and_the_rest_stays_as_it_is() -> None:

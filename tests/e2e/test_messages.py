@@ -7,11 +7,12 @@ import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
 
 import pytest
 
 from proxy.clock import Clock
-from tests.e2e.harness import Running, request, sidecar
+from tests.e2e.harness import Running, both, request, sidecar
 from tests.sockets import Close, origin, serving
 
 pytestmark = pytest.mark.looptime
@@ -102,6 +103,26 @@ async def test_another_expectation_is_refused() -> None:
     async with origin() as seen, sidecar(str(seen.address)) as proxy:
         assert (await proxy.ask(request(b"POST /", b"Expect: 200-ok", body=b"body"))).status == 417
     assert seen.requests == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=0"), 429),
+        (request(b"TRACE /"), 405),
+        (request(b"GET /", b"Host: example.com"), 421),
+        (b"nonsense\r\n\r\n", 400),
+    ],
+)
+async def test_an_answer_of_the_proxys_own_has_one_date(asked: bytes, status: int) -> None:
+    async with both({"latency": (30.0, 30.0)}, tenant_concurrent_limit=1) as (proxy, _):
+        busy = proxy.start(request())
+        await proxy.passes(1.0)
+        reply = await proxy.ask(asked)
+        await busy
+    (date,) = [value for name, value in reply.headers if name.lower() == b"date"]
+    assert reply.status == status
+    assert abs(parsedate_to_datetime(date.decode()).timestamp() - Clock().wall()) < 60
 
 
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])

@@ -105,6 +105,8 @@ class Session:
         """Beat until the connection is over."""
         epoch = ""
         while (beat := await self._beat(link, None if epoch else self._held())) is not None:
+            if link.over.done():
+                return  # in the turn in which it answered: what has fallen shall not be joined
             if not epoch:
                 epoch = beat.epoch
                 self._joined(link, beat)

@@ -11,7 +11,8 @@ import pytest
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
 from proxy.core.limits import Denial, Permit
-from proxy.core.model import Limit
+from proxy.core.model import Limit, StoreView
+from proxy.stores.link import Link
 from tests import servers
 from tests.servers import Server
 from tests.stores.contract import ASK
@@ -148,6 +149,17 @@ async def test_a_server_that_was_never_there_leaves_a_quarter(tmp_path: Path) ->
             await one.permit()
         assert (await one.denial()).limit == Limit.CONCURRENT
         assert SECRET not in f"{one.logged()}{one.store.health()}"
+
+
+async def test_a_connection_that_ends_with_its_first_answer_is_not_used(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received = Link.data_received
+    monkeypatch.setattr(Link, "data_received", lambda link, data: received(link, data + b"+OK\r\n"))
+    async with Replica(server.url, tmp_path, Caps(concurrent=4)) as one:
+        assert one.store.health() == StoreView("redis", up=False, trouble="error", replicas=4)
+        await one.permit()
+        assert (await one.denial()).limit == Limit.CONCURRENT
 
 
 async def test_a_replica_that_was_taken_for_dead_counts_what_it_lost(server: Server, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Version 2 of Redis's protocol, as far as scripts need it: commands of bytes, and what is answered to them.
 
 https://redis.io/docs/latest/develop/reference/protocol-spec/
+
+The reader of `hiredis` is no substitute: it takes room for as many items as an array announces, which 13
+bytes make a billion, holds as much as is sent, and does not look whether a string ends where it said.
 """
 
 from __future__ import annotations
@@ -78,6 +81,8 @@ def _reply(arrived: bytes, place: int, depth: int) -> tuple[Reply, int]:
     number, place = int(line), end + 2  # which raises ValueError
     if kind == ord(":"):
         return number, place
+    if kind not in b"$*":
+        raise ValueError("no reply to a script")
     if number < 0:
         return None, place
     if kind == ord("$"):
@@ -87,8 +92,8 @@ def _reply(arrived: bytes, place: int, depth: int) -> tuple[Reply, int]:
         if arrived[end : end + 2] != END:
             raise ValueError("a string of another length")
         return arrived[place:end], end + 2
-    if kind != ord("*") or not depth:
-        raise ValueError("no reply to a script")
+    if not depth:
+        raise ValueError("arrays without end")
     items = list[Reply]()
     for _ in range(number):
         item, place = _reply(arrived, place, depth - 1)

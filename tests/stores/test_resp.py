@@ -51,6 +51,7 @@ def test_a_status_and_the_older_nil_are_read_too() -> None:
     "octets",
     [
         *(b"HTTP/1.1 400 Bad Request\r\n", b"$x\r\n", b":\r\n", b"$1\r\nab\r\n", b"*1\r\n-ERR\r\n", b"\r\n"),
+        *(b"x-1\r\n", b"x1\r\n", b"*1\r\n!-1\r\n"),
         b"*1\r\n" * 6 + b":1\r\n",
         b"$" + b"1" * (LONGEST_REPLY + 1),
     ],

@@ -15,6 +15,7 @@ from proxy.core.heads import (
     partial_head_problem,
     read_request,
     read_response,
+    reason_phrase,
     response_head,
     without_empty_lines,
 )
@@ -267,3 +268,8 @@ def test_no_more_than_a_bound_of_blocks_is_kept(monkeypatch: pytest.MonkeyPatch)
     for name in (b"a", b"b", b"c"):
         read_request(b"GET / HTTP/1.1\r\nHost: " + name + b"\r\n\r\n", remembered)
     assert list(remembered.blocks) == [b"Host: c\r\n\r\n"]
+
+
+def test_the_head_of_an_answer_names_its_status_as_rfc_9110_does() -> None:
+    head = response_head(421, reason_phrase(421), ((b"A", b"1"),), b"\r\n")
+    assert head == b"HTTP/1.1 421 Misdirected Request\r\nA: 1\r\n\r\n"

@@ -102,7 +102,7 @@ class Exchange(Connection):
 
         The kernel is asked, because what arrived this instant has not reached `data_received` yet.
         """
-        return not self.lost and not self.transport.is_closing() and not self._poll.poll(0)
+        return not (self.lost or self.midway or self.transport.is_closing() or self._poll.poll(0))
 
     def begin(self, method: str, deadline: float) -> asyncio.Future[Result]:
         """Expect a response to `method` by `deadline`: its head and, unless it is large, its body."""

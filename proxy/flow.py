@@ -113,7 +113,7 @@ class Connection(asyncio.BufferedProtocol):
     many bodies arrive at once so much at a time adds up.
     """
 
-    __slots__ = ("_drained", "_full", "_loop", "deadline", "lost", "transport")
+    __slots__ = ("_drained", "_full", "_loop", "deadline", "lost", "midway", "transport")
 
     transport: asyncio.Transport
 
@@ -121,6 +121,8 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.deadline = float("inf")
         self.lost = False
+        self.midway = False
+        """Whether something has arrived in part and waits for its rest: a record of TLS."""
         self._full = False
         self._drained: asyncio.Future[None] | None = None
 

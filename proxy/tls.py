@@ -13,6 +13,8 @@ from typing import Any, cast
 
 from proxy.flow import Connection
 
+HEADER = 5
+"""Bytes before each record; the last two of them say how many it has."""
 READ = 64 * 1024
 """Bytes taken from the network at once; OpenSSL keeps room for as many for each connection that had them."""
 
@@ -28,8 +30,10 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
     __slots__ = (
         "_connected",
         "_end",
+        "_header",
         "_incoming",
         "_inner",
+        "_left",
         "_network",
         "_outgoing",
         "_ready",
@@ -45,6 +49,7 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._connected = False
+        self._header, self._left = b"", 0
         self._end: Exception | None = ConnectionResetError("it ended without a word of TLS")
 
     async def ready(self) -> None:
@@ -75,7 +80,9 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Go on with what arrived."""
-        self._incoming.write(self._inner.get_buffer(nbytes)[:nbytes])
+        arrived = self._inner.get_buffer(nbytes)[:nbytes]
+        self._incoming.write(arrived)
+        self._inner.midway = self._is_cut(arrived)
         if self._connected:
             self._decipher()
         elif not self._ready.done():
@@ -133,6 +140,20 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
         return self._network.get_extra_info(name, default)
 
     # --- records
+
+    def _is_cut(self, arrived: memoryview) -> bool:
+        """Whether the last record lacks its end, which OpenSSL keeps to itself."""
+        while arrived:
+            if self._left:
+                seen = min(self._left, len(arrived))
+                self._left -= seen
+            else:
+                seen = HEADER - len(self._header)
+                self._header += arrived[:seen]
+                if len(self._header) == HEADER:
+                    self._left, self._header = int.from_bytes(self._header[-2:], "big"), b""
+            arrived = arrived[seen:]
+        return bool(self._left or self._header)
 
     def _shake_hands(self) -> None:
         try:

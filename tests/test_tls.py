@@ -102,16 +102,38 @@ async def whole(response: Response) -> bytes:
     return body
 
 
-async def test_records_that_arrive_byte_by_byte_are_put_together() -> None:
+async def test_records_that_arrive_byte_by_byte_are_put_together_and_leave_a_good_connection() -> None:
+    connections: list[Peer] = []
+
     async def act(peer: Peer) -> None:
-        records = peer.records(b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n\r\nhe", b"llo")
-        for place in range(len(records)):
-            peer.writer.write(records[place : place + 1])
-            await Clock().sleep_until(0)
-        await peer.reader.read()
+        connections.append(peer)
+        for _ in range(2):
+            records = peer.records(b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n\r\nhe", b"llo")
+            for place in range(len(records)):
+                peer.writer.write(records[place : place + 1])
+                await Clock().sleep_until(0)
+            await peer.reader.read(65536)
 
     async with acting(act) as up:
-        assert (await good(up)).first == b"hello"
+        assert [(await good(up)).first for _ in range(2)] == [b"hello", b"hello"]
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize("there", [1, 5, 30])
+async def test_an_answer_that_nobody_asked_for_is_nobodys_where_only_its_beginning_is_there(
+    there: int,
+) -> None:
+    """Its other half would come after the next request has gone out, and be taken for its answer."""
+
+    async def act(peer: Peer) -> None:
+        answer = peer.records(OK)
+        unasked = peer.records(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+        peer.writer.write(answer + unasked[:there])
+        await peer.reader.read(1)
+        peer.writer.write(unasked[there:])
+
+    async with acting(act) as up:
+        assert [(await good(up)).first for _ in range(2)] == [b"ok", b"ok"]
 
 
 async def test_many_records_that_arrive_at_once_are_all_taken() -> None:

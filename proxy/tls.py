@@ -88,6 +88,10 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
         elif not self._ready.done():
             self._shake_hands()
 
+    def eof_received(self) -> None:
+        """End at once: a peer that says nothing more need not take what waits to be written."""
+        self.abort()
+
     def pause_writing(self) -> None:
         """Note that the peer reads more slowly than we write."""
         self._inner.pause_writing()
@@ -197,6 +201,7 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
             self._break(broken)
         elif self._end is None:
             self.close()
+            self.abort()  # where much waits to be written it has no reader any more
         elif self._outgoing.pending and not self.is_closing():
             self._flush()  # the peer wanted new keys
 

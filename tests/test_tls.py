@@ -14,6 +14,7 @@ import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
+from proxy.core.model import Failure
 from proxy.flow import Connection
 from proxy.response import Response
 from proxy.tls import Tls
@@ -61,7 +62,7 @@ class Peer:
 
     def farewell(self) -> bytes:
         """What says that nothing more will come."""
-        with contextlib.suppress(ssl.SSLWantReadError):
+        with contextlib.suppress(ssl.SSLError):  # it would hear the same from the other side at once
             self.tls.unwrap()
         return self.outgoing.read()
 
@@ -76,7 +77,7 @@ def server_tls() -> ssl.SSLContext:
 
 
 @contextlib.asynccontextmanager
-async def acting(act: Act) -> AsyncIterator[Upstream]:
+async def acting(act: Act, **settings: Any) -> AsyncIterator[Upstream]:
     """The upstream side in front of a peer that takes one request and then does as it is told."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -84,7 +85,7 @@ async def acting(act: Act) -> AsyncIterator[Upstream]:
         await peer.begin()
         await act(peer)
 
-    async with serving(converse) as address, trusting(address) as up:
+    async with serving(converse) as address, trusting(address, **settings) as up:
         yield up
 
 
@@ -189,6 +190,50 @@ async def test_a_large_body_goes_out_whole() -> None:
     async with serving(converse, tls=server_tls()) as address, trusting(address) as up:
         await good(up, get(method="POST", body=await kept(LARGE, memory=len(LARGE))))
     assert taken[0].endswith(b"\r\n\r\n" + LARGE)
+
+
+@contextlib.asynccontextmanager
+async def uploading(end: Callable[[Peer], object]) -> AsyncIterator[asyncio.Task[Response | Failure]]:
+    """An upload to a peer that takes no more of it, comes to its `end` and keeps the TCP connection."""
+    stuck = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        await stuck.wait()
+        end(peer)
+        await given_up.wait()
+
+    given_up = asyncio.Event()
+    body = await kept(LARGE * 4, memory=len(LARGE) * 4)
+    async with acting(act, timeout=1.0) as up:
+        sending = asyncio.create_task(up.send(get(method="POST", body=body)))
+        await until(lambda: any(exchange.full for exchange in up._open))
+        stuck.set()
+        yield sending
+        given_up.set()
+
+
+async def test_an_answer_that_ends_with_its_connection_is_whole_though_the_request_was_not_taken() -> None:
+    def refuse(peer: Peer) -> None:
+        peer.writer.write(peer.records(UNTIL_CLOSE) + peer.farewell())
+
+    async with uploading(refuse) as sending:
+        response = await sending
+    assert isinstance(response, Response)
+    assert response.first == b"whole?"
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+async def test_a_peer_that_ends_and_takes_no_more_is_not_waited_for(*, says_so: bool) -> None:
+    def leave(peer: Peer) -> None:
+        if says_so:
+            peer.writer.write(peer.farewell())
+        else:
+            peer.writer.write_eof()
+
+    async with uploading(leave) as sending:
+        failure = await sending
+    assert isinstance(failure, Failure)
+    assert (failure.name, failure.sent) == ("upstream_reset", True)
 
 
 async def test_a_handshake_that_never_ends_is_given_up_with_its_connection() -> None:

@@ -73,6 +73,7 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
             self._inner.connection_lost(exc or self._end)
         elif not self._ready.done():
             self._fail(exc or ConnectionResetError("it ended in the handshake"))
+        del self._inner  # or the two keep each other until the garbage collector comes by
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Lend what all connections share."""

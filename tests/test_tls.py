@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import gc
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +25,6 @@ from tests.test_failures import CERTIFICATE
 
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nwhole?"
 LARGE = bytes(range(256)) * 12_000
-T = TypeVar("T")
 
 
 @dataclass
@@ -257,6 +257,26 @@ async def test_a_handshake_that_fails_when_nobody_waits_for_it_any_more_troubles
     del tls
     gc.collect()
     assert not troubles
+
+
+async def test_a_connection_that_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    """It seldom looks where there is little else to collect, and each has room for its records."""
+    leave = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(OK))
+        await leave.wait()
+
+    gc.disable()
+    try:
+        async with acting(act) as up:
+            await good(up)
+            (tls,) = (weakref.ref(cast("Tls", exchange.transport)._tls) for exchange in up._open)
+            leave.set()
+            await until(lambda: not up._open)
+            assert tls() is None
+    finally:
+        gc.enable()
 
 
 async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept(

@@ -188,6 +188,12 @@ class Upstream:
             exchange = connecting.result()
         except OSError as error:
             return _connect_failure(error)
+        return self._take_up(exchange)
+
+    def _take_up(self, exchange: Exchange) -> Exchange | Failure:
+        if self._closed:  # while this one was on its way from the loop to here
+            exchange.drop()
+            return _CLOSED
         if exchange.transport.is_closing():
             return _unsent(
                 "connect_failed", "connection_terminated", "Xero closed the new connection at once."

@@ -10,20 +10,10 @@ import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
-from proxy.core.model import Failure
+from proxy.core.model import Failure, Host
+from proxy.exchange import Exchange
 from proxy.upstream import Upstream
-from tests.sockets import (
-    OK,
-    Close,
-    answering,
-    bad,
-    get,
-    good,
-    kept,
-    serving,
-    until,
-    upstream,
-)
+from tests.sockets import OK, Close, answering, bad, get, good, kept, serving, until, upstream
 
 
 async def test_target_order_case_repetition_and_bytes_of_fields_go_out_unchanged() -> None:
@@ -244,6 +234,24 @@ async def test_closing_ends_the_wait_for_a_connection() -> None:
         result = await task
     assert isinstance(result, Failure)
     assert (result.name, result.sent) == ("connect_failed", False)
+
+
+async def test_nothing_goes_out_on_a_connection_that_comes_about_just_as_all_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with answering(OK) as (up, seen):
+        connect = up._open_connection
+        closings = []
+
+        async def connect_and_close(host: Host) -> Exchange:
+            exchange = await connect(host)
+            closings.append(asyncio.create_task(up.close()))
+            return exchange
+
+        monkeypatch.setattr(up, "_open_connection", connect_and_close)
+        failure = await bad(up)
+        await closings[0]
+    assert (failure.name, failure.sent, seen.requests) == ("connect_failed", False, [])
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux lets a program say this")

@@ -121,7 +121,9 @@ class Exchange(Connection):
         self._sent = True
 
     def drop(self) -> None:
-        """End the connection now."""
+        """End the connection now; a body that would have ended with it is not whole."""
+        if self._inflow is not None:
+            self._inflow.fail(Truncated("The connection was given up."))
         self.transport.abort()
 
     def abandon(self) -> None:

@@ -13,7 +13,7 @@ from proxy.clock import Clock
 from proxy.core.model import Failure, Host
 from proxy.exchange import Exchange
 from proxy.upstream import Upstream
-from tests.sockets import OK, Close, answering, bad, get, good, kept, serving, until, upstream
+from tests.sockets import OK, Close, answering, bad, get, good, kept, read_request, serving, until, upstream
 
 
 async def test_target_order_case_repetition_and_bytes_of_fields_go_out_unchanged() -> None:
@@ -252,6 +252,21 @@ async def test_nothing_goes_out_on_a_connection_that_comes_about_just_as_all_are
         failure = await bad(up)
         await closings[0]
     assert (failure.name, failure.sent, seen.requests) == ("connect_failed", False, [])
+
+
+async def test_a_body_that_ends_with_its_connection_is_cut_where_we_end_that() -> None:
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nthe beginning")
+        await reader.read()
+
+    async with serving(begin) as address, upstream(address) as up:
+        sending = asyncio.create_task(up.send(get()))
+        await until(lambda: any(exchange.answered for exchange in up._open))
+        await up.close()
+        failure = await sending
+    assert isinstance(failure, Failure)
+    assert (failure.name, failure.sent) == ("upstream_truncated", True)
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux lets a program say this")

@@ -182,6 +182,8 @@ def test_an_empty_value_is_a_problem_where_the_default_is_not_empty(name: str) -
         ("TENANT_MINUTE_LIMIT", "-1"),
         ("TENANT_MINUTE_LIMIT", "6_0"),
         ("TENANT_MINUTE_LIMIT", " 60"),
+        ("UPSTREAM", "https://api..xero.com"),
+        ("UPSTREAM", f"https://{'a' * 64}.com"),
         ("TENANT_MINUTE_LIMIT", "60.5"),
         ("TENANT_MINUTE_LIMIT", "\u0666\u0660"),
         ("TENANT_MINUTE_LIMIT", "9" * 5000),

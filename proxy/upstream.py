@@ -264,6 +264,7 @@ _CLOSED = _unsent("connect_failed", "connection_terminated", "The proxy is shutt
 def _default_tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     return context

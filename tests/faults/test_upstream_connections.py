@@ -22,6 +22,8 @@ from tests.sockets import serving
 GOOD_CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
 EXPIRED_CERTIFICATE = Path(__file__).with_name("expired.pem")
 """Self-signed for localhost, with its key, and valid in January 2020 only."""
+NAMELESS_CERTIFICATE = Path(__file__).with_name("nameless.pem")
+"""Self-signed, with its key, and valid for a hundred years; the subject is localhost, the names are none."""
 
 REFUSED = Broken("connect_failed", 502, "connection_refused")
 TIMED_OUT = Broken("connect_failed", 502, "connection_timeout")
@@ -191,6 +193,12 @@ async def test_tls_certificate_for_another_name() -> None:
         assert (await proxy.ask(put())).status == 200
         await is_well(proxy, spent=1)
     await tls_fails(tls, "127.0.0.1", UNTRUSTED)
+
+
+async def test_tls_certificate_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As an expired one: what its subject is called counts for nothing (RFC 9110, 4.3.4)."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(NAMELESS_CERTIFICATE))
+    await tls_fails(server_tls(NAMELESS_CERTIFICATE), "localhost", UNTRUSTED)
 
 
 async def test_tls_1_0() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import ssl
 from typing import Any, cast
 
@@ -70,7 +71,9 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever waits for the handshake, or the inner protocol; None only where the peer said so."""
         if self._connected:
-            self._inner.connection_lost(exc or self._end)
+            if isinstance(exc, OSError):
+                self._hear_out()
+            self._inner.connection_lost(None if self._end is None else exc or self._end)
         elif not self._ready.done():
             self._fail(exc or ConnectionResetError("it ended in the handshake"))
         del self._inner  # or the two keep each other until the garbage collector comes by
@@ -205,6 +208,13 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
             self.abort()  # where much waits to be written it has no reader any more
         elif self._outgoing.pending and not self.is_closing():
             self._flush()  # the peer wanted new keys
+
+    def _hear_out(self) -> None:
+        """Take what came before the reset that a write met: asyncio has not looked, and looks no more."""
+        descriptor = self.get_extra_info("socket").fileno()
+        with contextlib.suppress(OSError):
+            while size := os.readv(descriptor, [self.get_buffer(-1)]):
+                self.buffer_updated(size)
 
     def _break(self, error: ssl.SSLError) -> None:
         self._end = error

@@ -151,17 +151,14 @@ class Tls(asyncio.BufferedProtocol, asyncio.Transport):
 
     def _is_cut(self, arrived: memoryview) -> bool:
         """Whether the last record lacks its end, which OpenSSL keeps to itself."""
-        while arrived:
-            if self._left:
-                seen = min(self._left, len(arrived))
-                self._left -= seen
-            else:
-                seen = HEADER - len(self._header)
-                self._header += arrived[:seen]
-                if len(self._header) == HEADER:
-                    self._left, self._header = int.from_bytes(self._header[-2:], "big"), b""
-            arrived = arrived[seen:]
-        return bool(self._left or self._header)
+        if self._header:
+            arrived = memoryview(self._header + arrived)
+        end, size = self._left, len(arrived)
+        while end + HEADER <= size:
+            end += HEADER + (arrived[end + 3] << 8 | arrived[end + 4])
+        self._left = max(0, end - size)
+        self._header = bytes(arrived[end:])
+        return end != size
 
     def _shake_hands(self) -> None:
         try:

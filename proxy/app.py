@@ -120,7 +120,7 @@ class Sidecar:
         )
         self._admin = AdminPort(admin, self._crashed)
         self.port = self.admin_port = 0
-        self._last_call: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen on both ports. Raises OSError naming the address or file that cannot be had, BadSettings
@@ -159,9 +159,9 @@ class Sidecar:
 
     def hurry(self) -> None:
         """Let the drain be over now; does nothing where there is none."""
-        if self._last_call is not None:
+        if self._finishing is not None and not self._finishing.done():
             self._drain(0.0)
-            self._last_call.cancel()
+            self._finishing.cancel()
 
     def _drain(self, seconds: float) -> None:
         self._log.info("draining", seconds=seconds)
@@ -171,10 +171,10 @@ class Sidecar:
 
     async def _finished(self, seconds: float) -> bool:
         """Whether the last caller has its answer within `seconds`, or before somebody is in a hurry."""
-        self._last_call = asyncio.ensure_future(self._downstream.finished())
-        await asyncio.wait({self._last_call}, timeout=seconds)
-        finished = self._last_call.done() and not self._last_call.cancelled()
-        self._last_call.cancel()
+        self._finishing = asyncio.ensure_future(self._downstream.finished())
+        await asyncio.wait({self._finishing}, timeout=seconds)
+        finished = self._finishing.done() and not self._finishing.cancelled()
+        self._finishing.cancel()
         return finished
 
     def _snapshot(self) -> Snapshot:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +25,11 @@ from proxy.upstream import Outbound, Upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
+
+
+def reset_on_close(endpoint: socket.socket) -> None:
+    """Let the end of a connection be a TCP reset."""
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def local(port: int, scheme: str = "http") -> Origin:

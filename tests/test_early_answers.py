@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -16,11 +15,10 @@ from config.values import Origin
 from proxy.body import Body
 from proxy.core.model import Failure
 from proxy.response import Response
-from tests.sockets import get
+from tests.sockets import get, reset_on_close
 from tests.test_tls import UNTIL_CLOSE, server_tls, trusting
 
 TOO_LARGE = b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Interrupted:
@@ -52,7 +50,7 @@ async def answered_and_reset(answer: bytes, *, says_so: bool = False) -> Respons
             with contextlib.suppress(ssl.SSLError):
                 tls.unwrap()
         peer.send(outgoing.read())
-        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        reset_on_close(peer)
         peer.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:

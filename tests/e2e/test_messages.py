@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import struct
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
 
@@ -13,7 +11,7 @@ import pytest
 
 from proxy.clock import Clock
 from tests.e2e.harness import Running, both, request, sidecar
-from tests.sockets import Close, origin, serving
+from tests.sockets import Close, origin, reset_on_close, serving
 
 pytestmark = pytest.mark.looptime
 
@@ -174,9 +172,7 @@ async def breaking(framing: str) -> AsyncIterator[tuple[Running, asyncio.Event]]
         writer.write(CUT)
         await writer.drain()
         await Clock().sleep_until(Clock().now() + 1)
-        writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        reset_on_close(writer.get_extra_info("socket"))
         writer.transport.abort()
 
     async with serving(converse) as address, sidecar(str(address)) as proxy:

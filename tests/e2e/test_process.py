@@ -141,12 +141,22 @@ async def test_a_signal_drains_and_ends_with_0(number: signal.Signals) -> None:
     assert gate.executed == 2
 
 
-async def test_what_does_not_end_in_time_is_broken_off_and_answered() -> None:
+@pytest.mark.parametrize(
+    ("seconds", "signals"), [(0.3, [signal.SIGTERM]), (100, [signal.SIGINT, signal.SIGINT])]
+)
+async def test_what_does_not_end_in_time_or_before_a_second_ctrl_c_is_broken_off_and_answered(
+    seconds: float, signals: list[signal.Signals]
+) -> None:
     gate = Gate()
-    async with origin_of(gate.converse) as address, serving(upstream=address, drain_seconds=0.3) as process:
+    async with (
+        origin_of(gate.converse) as address,
+        serving(upstream=address, drain_seconds=seconds) as process,
+    ):
         flying = asyncio.create_task(process.ask(put()))
         await gate.arrived.acquire()
-        process.process.send_signal(signal.SIGTERM)
+        for number in signals:
+            process.process.send_signal(number)
+            await process.line("draining")
         reply = await flying
         assert (reply.status, reply.class_, reply.wait) == (502, "outcome_unknown", None)
         code, out, err = await process.ends()
@@ -236,22 +246,6 @@ async def test_a_port_in_use_ends_with_1_and_says_which(which: str) -> None:
     assert (code, out, err) == (1, "", "")
     wanted = f"cannot listen on 127.0.0.1:{port}: Address already in use. XERO_PROXY_{which.upper()} "
     assert line["reason"].startswith(wanted)
-
-
-async def test_ctrl_c_in_a_drain_ends_it_and_whoever_is_in_flight_is_answered() -> None:
-    gate = Gate()
-    async with origin_of(gate.converse) as address, serving(upstream=address, drain_seconds=100) as process:
-        flying = asyncio.create_task(process.ask(put()))
-        await gate.arrived.acquire()
-        process.process.send_signal(signal.SIGINT)
-        await process.line("draining")
-        process.process.send_signal(signal.SIGINT)
-        reply = await flying
-        code, out, err = await process.ends()
-        gate.answer.release()
-    assert (reply.status, reply.class_) == (502, "outcome_unknown")
-    assert (code, err) == (0, "")
-    assert json.loads(out.splitlines()[-1]).items() >= {"event": "stopped", "drained": False}.items()
 
 
 async def test_an_unread_log_stops_nothing() -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
-import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from config.values import Origin
 from proxy.clock import Clock
-from tests.sockets import OK, read_request, serving
+from tests.sockets import OK, read_request, reset_on_close, serving
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 WRITES = {"POST", "PUT", "PATCH"}
 
 
@@ -113,8 +110,7 @@ async def _end(then: Then, said: bytes, reader: asyncio.StreamReader, writer: as
     clock = Clock()
     match then:
         case Then.RESET:
-            endpoint = writer.get_extra_info("socket")
-            endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            reset_on_close(writer.get_extra_info("socket"))
             writer.transport.abort()
         case Then.HANG:
             await reader.read()  # ends with the connection

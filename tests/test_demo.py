@@ -62,18 +62,6 @@ async def test_every_request_is_answered_without_a_429_of_our_own_or_a_write_don
 
 
 @pytest.mark.looptime
-async def test_what_is_kept_of_real_calls_is_not_touched(tmp_path: Path) -> None:
-    state, away = str(tmp_path / "state.db"), f"unix://{tmp_path}/nobody"
-    for plays in (
-        played(tmp_path, seconds=8.0, XERO_PROXY_STATE_FILE=state),
-        played(tmp_path, seconds=8.0, XERO_PROXY_REDIS_URL=away),
-    ):
-        kept, _, logged = await plays
-        assert kept
-        assert not any(str(line["event"]).startswith("store_") for line in logged)
-
-
-@pytest.mark.looptime
 async def test_plain_lines_tell_what_happens_and_fit_a_file(tmp_path: Path) -> None:
     _, text, _ = await played(tmp_path, seconds=12.0)
     assert ESCAPE not in text

@@ -118,8 +118,6 @@ def _scaled(settings: Settings, scale: float, upstream: str) -> Settings:
         minute_window_seconds=load.MINUTE_SECONDS * scale,
         offline_backoff_seconds=load.OFFLINE_SECONDS * scale,
         drain_seconds=DRAIN_SECONDS,
-        state_file="",
-        redis_url="",
     )
 
 

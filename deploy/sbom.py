@@ -8,51 +8,19 @@ base image brings along is for the base's own bill to list.
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
 from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
 from cyclonedx.spdx import fixup_id
 
+from deploy.locks import Locked, read_lock
 from proxy import __version__
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "requirements.lock"
 SBOM = ROOT / "deploy" / "sbom.cdx.json"
 PROJECT = "xero-proxy"
-_ENTRY = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^ ;]+)(?P<rest>.*(?:\n +.*)*)", re.MULTILINE)
-_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-_NEEDED_BY = re.compile(r"# +(?:via +)?([A-Za-z0-9._-]+)(?: \(pyproject\.toml\))?$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """One package of the lock; `hashes` are those of all its distributions, whichever is installed."""
-
-    name: str
-    version: str
-    hashes: tuple[str, ...]
-    needed_by: frozenset[str]
-
-    @property
-    def ref(self) -> str:
-        """Its package URL."""
-        return f"pkg:pypi/{self.name}@{self.version}"
-
-
-def read_lock(text: str) -> list[Locked]:
-    """Every package of a lock as uv writes it, in its order."""
-    return [
-        Locked(
-            entry["name"],
-            entry["version"],
-            tuple(sorted(_HASH.findall(entry["rest"]))),
-            frozenset(_NEEDED_BY.findall(entry["rest"])) - {"via"},
-        )
-        for entry in _ENTRY.finditer(text)
-    ]
 
 
 def bill(packages: list[Locked]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ BASE = "xero-proxy-base"
 RELEASE, PYTHON = "bookworm", "3.11"
 """The Debian release that the base is made from, and its Python, for which the wheels are."""
 _PACKAGES = "ca-certificates,python3,python3-venv"
-_LOCKS = ("requirements.lock", "deploy/image/build.lock")
+_LOCKS = ("requirements.lock", "deploy/build.lock")
 _LEFT_OUT = ("dev", "usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache", "var/lib/apt/lists")
 
 
@@ -53,7 +53,7 @@ def download_wheels() -> None:
             copy.write_text(plain, "utf-8")
             locks += ["--requirement", str(copy)]
         what = ("--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}", *locks)
-        _run(sys.executable, "-m", "pip", "download", "--quiet", f"--dest={WHEELS}", *what)
+        _run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={WHEELS}", *what)
 
 
 def _run(*command: str) -> None:

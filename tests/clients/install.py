@@ -19,7 +19,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LOCKS = Path(__file__).parent / "locks"
 HOME = ROOT / ".clients"
-PYTHON = ("xero-python", "pyxero", "requests", "httpx", "localstack-xero", "openapi")
+PYTHON = ("xero-python", "pyxero", "requests", "httpx", "localstack-xero")
+OPENAPI = "openapi"
+"""Of this package one file is read, and nothing of it ever runs."""
 NODE = ("xero-node", "xero-mcp-server", "prism")
 OLDEST_NODE = 20
 
@@ -51,7 +53,7 @@ def _missing(why: str) -> NoReturn:
 def install(name: str) -> None:
     """Make an environment, unless it was made from the same lock. CalledProcessError where that fails."""
     path, stamp = HOME / name, HOME / name / "lock"
-    lock = LOCKS / f"{name}.txt" if name in PYTHON else LOCKS / name / "package-lock.json"
+    lock = LOCKS / name / "package-lock.json" if name in NODE else LOCKS / f"{name}.txt"
     mark = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()
     if stamp.exists() and stamp.read_text("utf-8") == mark:
         return
@@ -59,6 +61,8 @@ def install(name: str) -> None:
     path.mkdir(parents=True)
     if name in PYTHON:
         _python(path, lock)
+    elif name == OPENAPI:
+        _unpack(path, lock)
     else:
         _node(path, lock.parent)
     stamp.write_text(mark, "utf-8")
@@ -66,9 +70,16 @@ def install(name: str) -> None:
 
 def _python(path: Path, lock: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", path], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", str(path / "bin/python"), "install", "-qq"]
-    options = ["--disable-pip-version-check", "--no-deps", "--require-hashes", "--requirement"]
-    subprocess.run([*pip, *options, str(lock)], check=True)
+    environment = {**os.environ, "PIP_PYTHON": str(path / "bin/python")}
+    subprocess.run([ROOT / "deploy/install-lock", sys.executable, lock], env=environment, check=True)
+
+
+def _unpack(path: Path, lock: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "download", "-qq", "--disable-pip-version-check", "--no-deps"]
+    options = ["--require-hashes", "--only-binary=:all:", f"--dest={path}", "--requirement", str(lock)]
+    subprocess.run([*pip, *options], check=True)
+    for wheel in path.glob("*.whl"):
+        shutil.unpack_archive(wheel, path, "zip")
 
 
 def _node(path: Path, lock: Path) -> None:
@@ -88,7 +99,7 @@ def _lacks() -> str:
 
 def main() -> int:
     lacks = _lacks()
-    for name in (*PYTHON, *(() if lacks else NODE)):
+    for name in (*PYTHON, OPENAPI, *(() if lacks else NODE)):
         install(name)
     if lacks:
         sys.stderr.write(

@@ -54,7 +54,7 @@ def read_document() -> Document:
     if given := os.environ.get("XERO_OPENAPI"):
         content = json.loads(Path(given).read_text("utf-8"))
         return Document(content, f"{content['info']['version']}, {Path(given).name}", packaged=False)
-    [path] = Path(needed("openapi")).glob("lib/*/site-packages/arcade_xero_api/moar/openapi.json")
+    path = Path(needed("openapi"), "arcade_xero_api/moar/openapi.json")
     content = json.loads(path.read_text("utf-8"))
     return Document(content, f"{content['info']['version']}, as arcade-xero-api ships it", packaged=True)
 

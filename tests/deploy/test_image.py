@@ -19,7 +19,8 @@ import pytest
 from deploy.image import HARDENED, NAME
 from deploy.image.__main__ import build
 from deploy.image.engine import ROOT, Engine, EngineError, mounts, obstacle, own_engine
-from deploy.sbom import SBOM, read_lock
+from deploy.locks import read_lock
+from deploy.sbom import SBOM
 from proxy import __version__
 from proxy.clock import Clock
 from tests.e2e.harness import Caller, Reply, put, request, xero
@@ -219,7 +220,7 @@ def test_its_other_commands_run_and_bad_settings_end_it_with_their_names(engine:
 
 
 def test_what_builds_the_image_is_locked_to_the_versions_of_development() -> None:
-    locks = ("deploy/image/build.lock", "requirements-dev.lock")
+    locks = ("deploy/build.lock", "requirements-dev.lock")
     build_lock, development = (
         {each.ref for each in read_lock((ROOT / lock).read_text("utf-8"))} for lock in locks
     )

@@ -8,7 +8,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 
-from deploy.sbom import LOCK, SBOM, Locked, as_text, bill, read_lock
+from deploy.locks import Locked, read_lock
+from deploy.sbom import LOCK, SBOM, as_text, bill
 
 TEXT = """# This file was made by a command
 one==1.0 \\

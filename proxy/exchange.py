@@ -1,8 +1,9 @@
 """One connection to Xero: a request goes out, at most one response comes back.
 
 The connection is good for another request only if the whole request was sent, the whole response was
-read, nothing came after it and both sides want to keep it. Whatever arrives while nobody asked ends the
-connection, so that it can never be taken for the next caller's answer.
+read, its framing leaves no doubt where that ends, nothing came after it and both sides want to keep it.
+Whatever arrives while nobody asked ends the connection, so that it can never be taken for the next caller's
+answer. A message that is complete is an answer, whatever comes behind it.
 
 1xx responses are swallowed, and do not move the deadline; a 101 was never asked for and is garbage.
 """
@@ -14,7 +15,7 @@ import select
 from collections.abc import Callable
 
 from proxy.clock import Clock
-from proxy.core.framing import BadFraming, Counted, Framing, UntilClose, response_framing
+from proxy.core.framing import BadFraming, Counted, Framing, UntilClose, has_no_body, response_framing
 from proxy.core.heads import (
     END_OF_HEAD,
     MAX_HEAD,
@@ -197,7 +198,7 @@ class Exchange(Connection):
         self._head_at = self._clock.now()
         self.wake_writer()
         if isinstance(self._framing, Counted) and self._framing.left == len(rest):
-            self._end(self._response(head, rest), reusable=head.keep_alive)
+            self._end(self._response(head, rest), reusable=self._lasts(head))
             return
         self._inflow = Inflow(self.transport)
         self._take_body(self._framing, rest)
@@ -228,14 +229,18 @@ class Exchange(Connection):
         inflow, head = self._inflow, self._head
         if inflow is None or head is None:
             return
-        if rest and not head.keep_alive:
-            # The peer said that nothing follows, so this is more of a body whose length was wrong.
-            self._garbage("Bytes follow an answer that was to be the last.")
-            return
         inflow.end()
         waited = self._result is not None and not self._result.done()
-        reusable = head.keep_alive and not rest and not isinstance(self._framing, UntilClose)
+        reusable = not rest and self._lasts(head)
         self._end(self._response(head, inflow.take()) if waited else None, reusable=reusable)
+
+    def _lasts(self, head: ResponseHead) -> bool:
+        """Whether another request may go out after this response: not where the peer announced a body that
+        there is none of (RFC 9112, 6.3), for it may come all the same.
+        """
+        announced = bool(self._length) or b"transfer-encoding" in head.fields
+        doubtful = announced and has_no_body(self._method, head.status)
+        return head.keep_alive and not doubtful and not isinstance(self._framing, UntilClose)
 
     def _end(self, response: Response | None, *, reusable: bool) -> None:
         """The whole response is here: free the connection, and hand over what nobody has yet."""

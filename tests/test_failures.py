@@ -48,7 +48,6 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         CHUNKED + b"zz\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000,
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok and more",
     ],
 )
 async def test_what_is_no_plain_answer_is_garbage(raw: bytes) -> None:

@@ -114,7 +114,7 @@ async def test_a_response_to_head_has_no_body_and_keeps_its_length() -> None:
         response = await good(up, get(method="HEAD"))
         assert (response.first, response.complete, response.length) == (b"", True, 10)
         await good(up, get(method="HEAD"))
-    assert seen.connections == 1
+    assert seen.connections == 2
 
 
 async def test_connections_are_used_again() -> None:
@@ -130,6 +130,7 @@ async def test_connections_are_used_again() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok and more",
     ],
 )
 async def test_a_connection_that_ends_or_holds_more_bytes_is_not_used_again(raw: bytes) -> None:

@@ -1,9 +1,9 @@
 """Where the body of an HTTP/1.1 message ends (RFC 9112, section 6), decided strictly.
 
 The sender's framing is read here and never copied: what leaves the proxy is framed anew. Bare line
-feeds, blanks around a chunk size, malformed extensions and trailers that frame or route are refused,
-because two readers that disagree about them see two different messages. Other extensions and trailers are
-dropped.
+feeds, blanks around a chunk size, malformed extensions and a request's trailers that frame or route are
+refused, because two readers that disagree about them see two different messages. Other extensions and trailers
+are dropped.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ class UntilClose:
 
 
 class Chunked:
-    """A body in the chunked transfer coding."""
+    """A body in the chunked transfer coding. `misplaced` are the names that no trailer may have."""
 
-    __slots__ = ("_after_data", "_held", "_last", "_left", "_trailers", "done")
+    __slots__ = ("_after_data", "_held", "_last", "_left", "_misplaced", "_trailers", "done")
 
-    def __init__(self) -> None:
+    def __init__(self, misplaced: frozenset[bytes] = _NOT_IN_TRAILERS) -> None:
+        self._misplaced = misplaced
         self.done = False
         self._held = b""
         self._left = 0
@@ -137,11 +138,16 @@ class Chunked:
         field = _TRAILER.fullmatch(line)
         if self._trailers > MAX_TRAILERS or field is None:
             raise BadFraming("the trailers are malformed or too long")
-        if field[1].lower() in _NOT_IN_TRAILERS:
+        if field[1].lower() in self._misplaced:
             raise BadFraming("a trailer belongs into the head")
 
 
 Framing = Counted | Chunked | UntilClose
+
+
+def has_no_body(method: str, status: int) -> bool:
+    """Whether a response ends with its head, whatever that announces (RFC 9112, 6.3)."""
+    return method == "HEAD" or status in (204, 304)
 
 
 def response_framing(
@@ -165,8 +171,8 @@ def response_framing(
         raise BadFraming("Transfer-Encoding is not exactly chunked")
     if chunked and length is not None:
         raise BadFraming("Content-Length stands beside Transfer-Encoding")
-    if method == "HEAD" or status in (204, 304):
+    if has_no_body(method, status):
         return Counted(0), length
     if chunked:
-        return Chunked(), None
+        return Chunked(misplaced=frozenset()), None  # all of the body is there, and trailers are dropped
     return (UntilClose() if length is None else Counted(length)), length

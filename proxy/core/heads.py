@@ -73,7 +73,9 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A status line and its fields, as received."""
+    """A status line and its fields, as received. `keep_alive` is False, too, where HTTP/1.0 comes with a
+    transfer coding, whose end its sender may see elsewhere (RFC 9112, 6.1).
+    """
 
     status: int
     reason: bytes
@@ -181,7 +183,8 @@ def read_response(head: bytes, lines: Lines) -> ResponseHead | None:
     if status is None or fields is None:
         return None
     http10, code, reason = status
-    return ResponseHead(code, reason, fields, _connection(fields, http10=http10)[0])
+    keep_alive = _connection(fields, http10=http10)[0] and not (http10 and b"transfer-encoding" in fields)
+    return ResponseHead(code, reason, fields, keep_alive)
 
 
 @lru_cache(maxsize=64)

@@ -138,7 +138,10 @@ class Settings:
         "10", decimal(0.001, 3600), "to connect, TLS included", "seconds"
     )
     upstream_timeout_seconds: float = _setting(
-        "330", decimal(0.001, _DAY), "for one attempt in all; Xero itself gives up after about 300", "seconds"
+        "330",
+        decimal(0.001, _DAY),
+        "for an answer, and for each pause in one over 64 KiB; Xero itself gives up after about 300",
+        "seconds",
     )
     idempotency: bool = _setting("true", FLAG, "give unkeyed POST, PUT and PATCH an `Idempotency-Key`")
     token_single_flight: bool = _setting("true", FLAG, "let concurrent refreshes of a token share one call")

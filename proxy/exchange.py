@@ -37,11 +37,11 @@ Result = Response | Failure
 
 
 class Exchange(Connection):
-    """A connection to one origin. `idle` is told when it can carry another request, `gone` when it ends."""
+    """A connection to one origin. `timeout` is in seconds; `idle` is told when it can carry another request,
+    `gone` when it ends.
+    """
 
     __slots__ = (
-        "_answer_by",
-        "_body_timeout",
         "_buffer",
         "_clock",
         "_framing",
@@ -57,6 +57,8 @@ class Exchange(Connection):
         "_result",
         "_sent",
         "_spool_dir",
+        "_timeout",
+        "patient",
     )
 
     def __init__(
@@ -64,7 +66,7 @@ class Exchange(Connection):
         clock: Clock,
         lines: Lines,
         *,
-        body_timeout: float,
+        timeout: float,
         spool_dir: str | None,
         idle: Callable[[Exchange], None],
         gone: Callable[[Exchange], None],
@@ -72,11 +74,13 @@ class Exchange(Connection):
         super().__init__()
         self._clock = clock
         self._lines = lines
-        self._body_timeout = body_timeout
+        self._timeout = timeout
         self._spool_dir = spool_dir
         self._idle = idle
         self._gone = gone
         self._poll = select.poll()
+        self.patient = False
+        """Whether the kernel was told to let the peer leave unread for `timeout` what was sent."""
         self._clear()
 
     def _clear(self) -> None:
@@ -87,7 +91,6 @@ class Exchange(Connection):
         self._length: int | None = None
         self._framing: Framing | None = None
         self._inflow: Inflow | None = None
-        self._answer_by = 0.0
         self._result: asyncio.Future[Result] | None = None
         self._sent = False
 
@@ -105,10 +108,12 @@ class Exchange(Connection):
         """
         return not (self.lost or self.midway or self.transport.is_closing() or self._poll.poll(0))
 
-    def begin(self, method: str, deadline: float) -> asyncio.Future[Result]:
-        """Expect a response to `method` by `deadline`: its head and, unless it is large, its body."""
+    def begin(self, method: str) -> asyncio.Future[Result]:
+        """Expect a response to `method`: its head and, unless it is large, its body within the timeout, and
+        each further piece of a large one within as much again.
+        """
         self._method = method
-        self.deadline = self._answer_by = deadline
+        self.deadline = self._clock.now() + self._timeout
         self._result = self._loop.create_future()
         return self._result
 
@@ -161,7 +166,7 @@ class Exchange(Connection):
     def expire(self, now: float) -> None:
         """End an attempt or an idle connection whose time is up; a body that our side holds back has time."""
         if self._inflow is not None and self._inflow.paused:
-            self.deadline = now + self._body_timeout
+            self.deadline = now + self._timeout
             return
         self._fail("upstream_timeout", "http_response_timeout", "No complete answer came in time.")
         self.drop()
@@ -217,13 +222,12 @@ class Exchange(Connection):
         if framing.done:
             self._finish(rest)
             return
-        self.deadline = self._clock.now() + self._body_timeout
-        if self._result is None or self._result.done():
-            return
-        if inflow.size >= HIGH_WATER:
-            self._result.set_result(self._response(head, inflow.take(), inflow))
-        else:  # until the caller has something of it, it is late like an answer that has not begun
-            self.deadline = min(self.deadline, self._answer_by)
+        waited = self._result is not None and not self._result.done()
+        if waited and inflow.size < HIGH_WATER:
+            return  # until the caller has something of it, it is late like an answer that has not begun
+        self.deadline = self._clock.now() + self._timeout
+        if waited:
+            self._settle(self._response(head, inflow.take(), inflow))
 
     def _finish(self, rest: bytes) -> None:
         inflow, head = self._inflow, self._head

@@ -28,11 +28,12 @@ from proxy.tls import Tls
 
 SMALL_BODY = 64 * 1024
 IDLE_SECONDS = 50.0
-BODY_TIMEOUT = 60.0
 MAX_IDLE = 256
 HAPPY_EYEBALLS_DELAY = 0.25
-_DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
-"""Silence before the first probe, between probes, probes; milliseconds that data may stay unacknowledged."""
+_DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""Seconds of silence before the first probe and between probes; probes."""
+UNACKNOWLEDGED = 60.0
+"""Seconds for which what was sent may stay unacknowledged; a host that lives acknowledges at once."""
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -51,7 +52,7 @@ class Upstream:
     """Pooled connections to Xero's two hosts. Timeouts are seconds.
 
     `timeout` runs from the start of sending to the end of the response, or to its first 64 KiB where it is
-    larger; `body_timeout` from one piece of its body to the next.
+    larger, and from then on from one piece of its body to the next.
     """
 
     def __init__(
@@ -63,7 +64,6 @@ class Upstream:
         timeout: float,
         clock: Clock,
         spool_dir: str | None = None,
-        body_timeout: float = BODY_TIMEOUT,
         idle_seconds: float = IDLE_SECONDS,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -73,7 +73,6 @@ class Upstream:
         self._timeout = timeout
         self._clock = clock
         self._spool_dir = spool_dir
-        self._body_timeout = body_timeout
         self._idle_seconds = idle_seconds
         needs_tls = "https" in (api.scheme, identity.scheme)
         self._tls = (tls or _default_tls()) if needs_tls else None
@@ -91,13 +90,15 @@ class Upstream:
         exchange = self._pooled(outbound.host) or await self._connect(outbound.host)
         if isinstance(exchange, Failure):
             return exchange
-        result = exchange.begin(outbound.method, self._clock.now() + self._timeout)
+        result = exchange.begin(outbound.method)
         head, body = self._head(outbound), outbound.body
         try:
             if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):
                 exchange.transport.write(head + (body.in_memory or b"") if body else head)
                 exchange.sent()
             else:
+                exchange.patient = True  # one that takes no more for a while need not be dead
+                _bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
                 exchange.transport.write(head)
                 await self._write(exchange, body)
             return await result
@@ -160,6 +161,9 @@ class Upstream:
         if self._closed or len(idle) >= MAX_IDLE:
             exchange.transport.close()
             return
+        if exchange.patient:
+            exchange.patient = False
+            _bear_silence(exchange, UNACKNOWLEDGED)
         exchange.deadline = self._clock.now() + self._idle_seconds
         idle.append(exchange)
 
@@ -198,7 +202,7 @@ class Upstream:
             return _unsent(
                 "connect_failed", "connection_terminated", "Xero closed the new connection at once."
             )
-        _notice_death(exchange.transport.get_extra_info("socket"))
+        _notice_death(exchange)
         self._open.add(exchange)
         self._deadlines.watch(exchange)
         return exchange
@@ -220,7 +224,7 @@ class Upstream:
         return Exchange(
             self._clock,
             self._lines,
-            body_timeout=self._body_timeout,
+            timeout=self._timeout,
             spool_dir=self._spool_dir,
             idle=partial(self._keep, host),
             gone=partial(self._forget, host),
@@ -243,15 +247,24 @@ def _connect_failure(error: OSError) -> Failure:
             return _unsent("connect_failed", "destination_unavailable", "Xero's host could not be reached.")
 
 
-def _notice_death(connection: socket.socket) -> None:
+def _notice_death(exchange: Exchange) -> None:
     """Let the kernel end a connection whose peer vanished without a word within about a minute.
 
     Otherwise a keyed write waits for the whole timeout, after which its key is too old to send it again.
     """
+    connection = exchange.transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _DEATH.items():
         if (option := getattr(socket, name, None)) is not None:  # Linux has them all
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+    _bear_silence(exchange, UNACKNOWLEDGED)
+
+
+def _bear_silence(exchange: Exchange, seconds: float) -> None:
+    """Let what was sent stay unacknowledged for so long, or wait until the peer has room for it again."""
+    if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
+        connection = exchange.transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
 
 
 def _unsent(name: str, error: str, detail: str) -> Failure:

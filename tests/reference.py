@@ -79,7 +79,7 @@ WHEN = {
     "upstream_reset": "the connection broke before the head of the answer",
     "upstream_truncated": "the answer broke off; nothing of it was passed on",
     "upstream_garbage": "the answer was no HTTP",
-    "upstream_timeout": "`UPSTREAM_TIMEOUT_SECONDS` passed, or no byte of the body came for a minute",
+    "upstream_timeout": "no whole answer, or no first 64 KiB of one, came within `UPSTREAM_TIMEOUT_SECONDS`",
     CALLER_LEFT: "nobody was left to be answered; in the log and the metrics alone",
 }
 """When the proxy answers with a class, for people."""

@@ -268,24 +268,3 @@ async def test_a_body_that_ends_with_its_connection_is_cut_where_we_end_that() -
         failure = await sending
     assert isinstance(failure, Failure)
     assert (failure.name, failure.sent) == ("upstream_truncated", True)
-
-
-@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux lets a program say this")
-async def test_a_peer_that_vanishes_is_noticed_by_the_kernel_within_a_minute() -> None:
-    """A host that loses its power sends neither FIN nor RST. No test can pull the plug, so ask the socket."""
-    async with answering(OK) as (up, _):
-        await good(up)
-        (exchange,) = up._open
-        connection = exchange.transport.get_extra_info("socket")
-        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        idle, interval, probes, unheard = (
-            connection.getsockopt(socket.IPPROTO_TCP, option)
-            for option in (
-                socket.TCP_KEEPIDLE,
-                socket.TCP_KEEPINTVL,
-                socket.TCP_KEEPCNT,
-                socket.TCP_USER_TIMEOUT,
-            )
-        )
-    assert idle + interval * probes <= 60
-    assert 0 < unheard <= 60_000

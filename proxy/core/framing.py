@@ -2,8 +2,8 @@
 
 The sender's framing is read here and never copied: what leaves the proxy is framed anew. Bare line
 feeds, blanks around a chunk size, malformed extensions and a request's trailers that frame or route are
-refused, because two readers that disagree about them see two different messages. Other extensions and trailers
-are dropped.
+refused, because two readers that disagree about them see two different messages. Other extensions and
+trailers are dropped.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from proxy.clock import Clock
 from tests.e2e.harness import put, request, sidecar
 from tests.faults.meeting import CUT, RESET, TIMEOUT, is_well, logged, meets
 from tests.faults.origin import Act, Then, misbehaving
-from tests.sockets import OK, serving
+from tests.sockets import OK, Converse, serving
 
 pytestmark = pytest.mark.looptime
 UPLOAD = 20_000_000
@@ -88,8 +88,60 @@ async def test_never_answers() -> None:
 
 
 async def test_stops_in_mid_body() -> None:
-    """504 `upstream_timeout` a minute after the last byte."""
-    await meets(Act(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", Then.HANG), TIMEOUT)
+    """504 `upstream_timeout` at the same deadline as an answer that never comes."""
+    stops = Act(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", Then.HANG)
+    await meets(stops, TIMEOUT, repeated=False)
+
+
+def pausing(before: bytes, seconds: float, after: bytes, heads: list[bytes]) -> Converse:
+    """An origin that pauses in its answer to a report, and answers all else at once."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clock = Clock()
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"GET /api.xro/2.0/Reports/"):
+                writer.write(OK)
+                continue
+            heads.append(head)
+            writer.write(before)
+            await clock.sleep_until(clock.now() + seconds)
+            writer.write(after)
+
+    return converse
+
+
+REPORT = request(b"GET /api.xro/2.0/Reports/ProfitAndLoss", b"Accept-Encoding: identity")
+
+
+async def test_body_long_after_its_head() -> None:
+    """200 after one send: `UPSTREAM_TIMEOUT_SECONDS` alone decides, and no shorter bound inside it."""
+    for seconds in (75.0, 320.0):
+        heads: list[bytes] = []
+        late = pausing(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n", seconds, b"report", heads)
+        async with serving(late) as address, sidecar(str(address)) as proxy:
+            reply = await proxy.ask(REPORT)
+            assert (reply.status, reply.body, reply.attempts, len(heads)) == (200, b"report", 1, 1)
+            await is_well(proxy)
+
+
+async def test_pause_in_a_large_body() -> None:
+    """What the caller has the beginning of may pause for as long as `UPSTREAM_TIMEOUT_SECONDS` each time,
+    however long it takes in all; after a longer pause the caller's connection is reset.
+    """
+    beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 100006\r\n\r\n" + b"x" * 100_000
+    for seconds, whole in ((320.0, True), (340.0, False)):
+        heads: list[bytes] = []
+        pauses = pausing(beginning, seconds, b"report", heads)
+        async with serving(pauses) as address, sidecar(str(address)) as proxy:
+            try:
+                reply = await proxy.ask(REPORT)
+            except (ConnectionError, asyncio.IncompleteReadError):
+                assert not whole
+            else:
+                assert (reply.status, reply.body[100_000:], whole) == (200, b"report", True)
+            assert len(heads) == 1
+            await is_well(proxy)
 
 
 async def test_body_that_drips() -> None:

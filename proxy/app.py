@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import Awaitable
@@ -28,6 +27,7 @@ from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
 from proxy.downstream import Downstream
+from proxy.garbage import collect_garbage
 from proxy.gauges import Gauges
 from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
@@ -39,18 +39,15 @@ from proxy.stores.choice import claims, store
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
+from proxy.worker import Daemons
 
 LOG_FLUSH_SECONDS = 2.0
+LOOKUPS = 64
+"""Names that are looked up at once; more only where a resolver hangs."""
 ANSWER_SECONDS = 1.0
 """After the drain, to tell callers of what was broken off."""
 XERO_HOSTS = frozenset({b"api.xero.com", b"identity.xero.com"})
 """Names that callers keep in `Host` where these were made to resolve to the proxy."""
-
-COLLECTOR_THRESHOLDS = (10_000, 10, 10)
-"""Of the garbage collector. Python's own search a crowd of waiting requests over and over, which costs more
-than all decisions about it. Much higher ones never look at what is old, and asyncio leaves a cycle for each
-connection, so that memory would grow with every caller that hangs up.
-"""
 
 REFUSED = {
     Refusal.METHOD: "method_not_allowed",
@@ -262,22 +259,16 @@ async def run_until_stopped(settings: Settings) -> int:
     presses Ctrl-C again will not wait.
     """
     raise_limit()
+    asyncio.get_running_loop().set_default_executor(Daemons(LOOKUPS, "lookup"))
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
     take_library_logs(log, settings.log_level)
     sidecar = Sidecar(settings, log, clock, Random())
-    _collect_garbage()
+    collect_garbage()
     try:
         return await _run(sidecar, log)
     finally:
-        await asyncio.get_running_loop().run_in_executor(None, log.close, LOG_FLUSH_SECONDS)
-
-
-def _collect_garbage() -> None:
-    """From now on, but never search what is there already: all of it stays."""
-    gc.freeze()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    gc.enable()
+        log.close(LOG_FLUSH_SECONDS)  # in this thread: nothing is left to keep waiting
 
 
 async def _run(sidecar: Sidecar, log: Log) -> int:

@@ -12,13 +12,14 @@ import contextlib
 import os
 import tempfile
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from proxy.worker import Daemons
 
 PIECE = 128 * 1024
 MEMORY = 256 * 1024
 
-_THREADS = ThreadPoolExecutor(4, thread_name_prefix="spool")
+_THREADS = Daemons(4, "spool")
 """Not the loop's own: lookups of names that hang would occupy all of those."""
 
 

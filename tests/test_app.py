@@ -84,14 +84,12 @@ def test_connections_that_have_ended_leave_memory_however_long_they_lasted() -> 
     """Each leaves a cycle; and what has outlived some collections is looked at again."""
     script = """
 import gc, weakref
-from proxy.app import COLLECTOR_THRESHOLDS
+from proxy.garbage import collect_garbage
 class Cycle:
     def __init__(self):
         self.itself = self
 gc.disable()
-gc.freeze()
-gc.set_threshold(*COLLECTOR_THRESHOLDS)
-gc.enable()
+collect_garbage()
 old = [Cycle() for _ in range(300_000)]
 seen = [weakref.ref(each) for each in old[::1000]]
 gc.collect(1)

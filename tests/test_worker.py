@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from proxy.worker import Worker
+from proxy.worker import Daemons, Worker
 
 
 async def test_calls_are_made_in_their_order_and_beside_the_loop() -> None:
@@ -39,3 +39,17 @@ async def test_a_call_that_nobody_waits_for_any_more_is_made_all_the_same() -> N
     may.set()
     assert await worker.run(made.copy) == [1]
     worker.stop()
+
+
+async def test_as_many_calls_as_there_are_threads_are_made_beside_each_other() -> None:
+    daemons, may, loop = Daemons(2, "test"), threading.Event(), asyncio.get_running_loop()
+    hanging = [loop.run_in_executor(daemons, may.wait) for _ in range(2)]
+    late, given_up = (loop.run_in_executor(daemons, threading.get_ident) for _ in range(2))
+    given_up.cancel()
+    await asyncio.wait(hanging, timeout=0.01)
+    assert not late.done()
+    may.set()
+    assert await asyncio.gather(*hanging) == [True, True]
+    assert await late != threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        await loop.run_in_executor(daemons, lambda: 1 / 0)

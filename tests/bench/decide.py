@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 
-from proxy.app import COLLECTOR_THRESHOLDS
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
@@ -26,6 +25,7 @@ from proxy.core.limits import Ask, Limits, Permit, Settlement
 from proxy.core.lines import Ticket
 from proxy.core.model import Execution, Remaining, ResponseClass
 from proxy.core.turns import Turns
+from proxy.garbage import THRESHOLDS
 from proxy.scheduler import Scheduler, Waiting
 from proxy.simulator.windows import Rolling
 from proxy.stores.memory import MemoryStore
@@ -127,7 +127,7 @@ async def _scheduled(crowd: Crowd, measured: int) -> float:
 def report() -> None:
     """Run everything and print it."""
     before = gc.get_threshold()
-    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+    gc.set_threshold(*THRESHOLDS)
     try:
         deciding = [median(decided(crowd) for _ in range(REPEATS)) for crowd in (FEW, MANY)]
         waking = [scheduled(crowd) for crowd in (FEW, MANY)]

@@ -201,7 +201,12 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def started(
-    upstream: str, *, first: str = ":", environment: dict[str, str] | None = None, **settings: Any
+    upstream: str,
+    *,
+    first: str = ":",
+    environment: dict[str, str] | None = None,
+    command: tuple[str, ...] = COMMAND,
+    **settings: Any,
 ) -> AsyncIterator[Process]:
     """Run one after `first` (shell commands), until it ends or is killed."""
     settings = {"identity_upstream": upstream, "drain_seconds": 5, **settings}
@@ -211,7 +216,7 @@ async def started(
             "-c",
             f'{first} && exec "$@"',
             "sh",
-            *COMMAND,
+            *command,
             "serve",
             env=environ(upstream=upstream, **settings) | (environment or {}),
             stdout=asyncio.subprocess.PIPE,

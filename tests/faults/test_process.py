@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from proxy.clock import Clock
 from tests.e2e.harness import Caller, Reply, request
-from tests.faults.processes import PATIENCE, elapsed, marked, need_descriptors, origin, sidecar
+from tests.faults.processes import PATIENCE, elapsed, marked, need_descriptors, origin, sidecar, started
 
 QUEUED, FLYING, TENANTS = 1000, 100, 20
 CALLERS = 100
@@ -90,6 +93,43 @@ async def test_64_file_descriptors() -> None:
         assert {reply.status for reply in replies} == {200}
         assert set(xero.executed.values()) == {1}
         assert (await process.ask(marked("after"))).status == 200
+
+
+HANGING_LOOKUPS = """
+import socket, sys, time
+known = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **options: (
+    time.sleep(39.0) if host == "xero.test" else known(host, *rest, **options)
+)
+from proxy.cli import main
+sys.exit(main())
+"""
+"""A resolver that nobody answers keeps its thread for so long, and nothing can end it."""
+
+
+@pytest.mark.parametrize("callers", [1, CALLERS])
+async def test_exit_while_lookups_hang(callers: int) -> None:
+    """Everybody is answered, and the process ends with 0 within `DRAIN_SECONDS` and two more."""
+    command = (sys.executable, "-c", HANGING_LOOKUPS)
+    settings: dict[str, Any] = {"drain_seconds": 1, "connect_timeout_seconds": 20}
+    async with (
+        started("http://xero.test:1", command=command, **settings) as process,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        asking = []
+        for number in range(callers):
+            caller = await stack.enter_async_context(process.caller())
+            asking.append(asyncio.create_task(caller.ask(marked(number, f"t{number}"))))
+        while sum(each["in_flight"] for each in (await process.status())["tenants"]) < callers:
+            assert process.process.returncode is None
+        began = Clock().now()
+        code = await process.stop()
+        assert elapsed(began) < 3
+        replies = await asyncio.gather(*asking)
+    assert code == 0
+    assert process.errors == b""
+    assert {reply.status for reply in replies} <= {502, 503}
+    assert len(await process.logged("request")) == callers
 
 
 async def test_a_log_pipe_that_nobody_reads() -> None:

@@ -19,7 +19,7 @@ from proxy.attempt import Sender
 from proxy.body import BodyProblem, BodyStore
 from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.answers import Answer, Asked, failed
+from proxy.core.answers import Answer, Asked, failed, unrouted
 from proxy.core.classify import ResponseTable
 from proxy.core.heads import reason_phrase
 from proxy.core.idempotency import Keys
@@ -138,10 +138,7 @@ class Pipeline:
         found = route(call.target, terms, self._families)
         if isinstance(found, str):
             asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
-            detail = {
-                "tenant_invalid": "Xero-Tenant-Id is not one name of at most 100 printable characters.",
-            }.get(found, "The request target is not a path.")
-            return failed(found, detail, asked)
+            return unrouted(found, asked)
         record.routed(found)
         bits = self._random_bits if self._policy.idempotency else None
         return Job(call, found, terms, record, self._policy.max_wait, self._policy.retry_after_max, bits)

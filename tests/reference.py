@@ -21,7 +21,7 @@ from config.responses import RESPONSES
 from config.settings import describe
 from proxy.app import REFUSED
 from proxy.body import BodyProblem
-from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused
+from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused, unrouted
 from proxy.core.holds import FAILING
 from proxy.core.model import Access, Execution, Limit, ResponseClass
 from proxy.core.refusal import Why
@@ -53,6 +53,7 @@ WHEN = {
     "refused_day": "the organisation's calls of this day are spent",
     "refused_concurrent": "the organisation's slots stayed taken until the request's deadline",
     "refused_appminute": "the app's calls of this minute are spent, over all organisations",
+    "unauthenticated": "a request to the API host without `Authorization` or with an empty one; Xero's words",
     "refused_expired": "Xero called the same token expired less than 5 s ago; another token passes at once",
     "refused_offline": "the organisation is offline for longer than the request may wait",
     "refused_maintenance": "the API is held for maintenance for longer than the request may wait",
@@ -117,7 +118,7 @@ def own_answers() -> dict[str, list[Answer]]:
     made += [each for problem in BodyProblem if (each := unkept(job, problem)) is not None]
     made += [failed(REFUSED.get(each, "invalid_request"), "", ASKED, status=each.status) for each in Refusal]
     made += [failed(each, "", ASKED) for each in STATUSES]
-    made.append(expired(ASKED))
+    made += [expired(ASKED), unrouted("unauthenticated", ASKED)]
     made.append(failed("outcome_unknown", "", ASKED, status=GATEWAY_TIMEOUT))
     found: dict[str, list[Answer]] = {}
     for answer in made:

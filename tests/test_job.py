@@ -95,14 +95,15 @@ def test_neither_the_identity_host_nor_a_proxy_that_shall_not_gives_keys() -> No
     assert keys(job("POST", bits=None).headers()) == []
 
 
-def test_a_callers_key_is_kept_and_an_empty_one_protects_nothing() -> None:
+def test_a_callers_key_is_kept_and_an_empty_one_is_none() -> None:
     own = job("POST", (b"IDEMPOTENCY-KEY", b"mine"), bits=Bits())
     assert keys(own.headers()) == [b"mine"]
     assert own.history.keyed
     assert not own.history.own_key
     empty = job("POST", (b"Idempotency-Key", b""), bits=Bits())
-    assert keys(empty.headers()) == [b""]
-    assert not empty.history.keyed
+    assert keys(empty.headers()) == [b"xero-proxy-00000000000000000000000000000001"]
+    assert empty.history.own_key
+    assert keys(job("POST", (b"Idempotency-Key", b""), bits=None).headers()) == []
 
 
 def test_a_key_that_xero_will_not_take_is_passed_on_and_protects_nothing() -> None:

@@ -106,19 +106,38 @@ def failed(
 
 def expired(asked: Asked) -> Answer:
     """Xero's own 401 of a token that has expired, to one of which Xero has just said so."""
+    challenge = b"Bearer error=invalid_token"
+    return _unauthorized("refused_expired", "TokenExpired: token expired", challenge, asked)
+
+
+def _unauthorized(name: str, detail: str, challenge: bytes, asked: Asked) -> Answer:
     members: dict[str, object] = {
         "Type": None,
         "Title": "Unauthorized",
         "Status": 401,
-        "Detail": "TokenExpired: token expired",
+        "Detail": detail,
         "Instance": _instance(asked),
         "Extensions": {},
     }
     headers = (
         (b"Content-Type", b"application/json; charset=utf-8"),
-        (b"WWW-Authenticate", b"Bearer error=invalid_token"),
+        (b"WWW-Authenticate", challenge),
     )
-    return Answer("refused_expired", 401, headers, json.dumps(members).encode(), "http_request_denied")
+    return Answer(name, 401, headers, json.dumps(members).encode(), "http_request_denied")
+
+
+def unrouted(name: str, asked: Asked) -> Answer:
+    """A request that goes nowhere, by the class that `proxy.core.route` gives for it; without credentials it
+    gets Xero's own 401, as it would there.
+    """
+    match name:
+        case "unauthenticated":
+            return _unauthorized(name, "AuthenticationUnsuccessful", b"Bearer", asked)
+        case "tenant_invalid":
+            detail = "Xero-Tenant-Id is not one name of at most 100 printable characters."
+            return failed(name, detail, asked)
+        case _:
+            return failed(name, "The request target is not a path.", asked)
 
 
 def refused(name: str, limit: str, seconds: float, when: str, asked: Asked) -> Answer:

@@ -74,8 +74,12 @@ _TO_CALLER = _Passage(_NOT_IN_RESPONSES, b"x-xero-proxy-")
 
 
 def end_to_end_request(fields: Fields) -> Headers:
-    """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added."""
+    """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added. An
+    empty `Idempotency-Key` is none and does not go.
+    """
     kept = [field for field in fields.raw if _TO_XERO[field[0]]]
+    if fields.get(b"idempotency-key") == b"":  # it is none, and the proxy may add one
+        kept = [field for field in kept if field[0].lower() != b"idempotency-key"]
     kept.append(VIA)
     return _without_nominated(kept, fields)
 

@@ -56,7 +56,8 @@ class Terms(NamedTuple):
     """What the fields of a request say, whatever its method and target.
 
     `tenant` is None where no organisation can be meant, `wait` the seconds that the caller prefers to wait at
-    most, `key` its idempotency key; None where it gives none. `headers` are those that go on to Xero.
+    most, `key` its idempotency key; None where it gives none. `credentials` says whether there are any,
+    `headers` are those that go on to Xero.
     """
 
     app: str
@@ -64,6 +65,7 @@ class Terms(NamedTuple):
     wait: float | None
     urgency: int
     key: bytes | None
+    credentials: bool
     headers: Headers
 
 

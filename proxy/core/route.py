@@ -93,13 +93,14 @@ def route(target: bytes, terms: Terms, families: Families) -> Route | str:
     """The route of a request for the raw `target`; or the class of the answer that refuses it.
 
     `invalid_request`: the target is not a path, so a host could hide in it. `tenant_invalid`: see
-    `tenant_of`.
+    `tenant_of`. `unauthenticated`: it is for the API host and has no credentials, so Xero can only say 401.
     """
     if not target.startswith(b"/") or target.startswith(b"//"):
         return "invalid_request"
     if terms.tenant is None:
         return "tenant_invalid"
-    return families.route(target.partition(b"?")[0].partition(b"#")[0], terms.app, terms.tenant)
+    found = families.route(target.partition(b"?")[0].partition(b"#")[0], terms.app, terms.tenant)
+    return found if terms.credentials or found.host is not Host.API else "unauthenticated"
 
 
 def tenant_of(fields: Fields) -> str | None:
@@ -119,6 +120,13 @@ def tenant_of(fields: Fields) -> str | None:
 
 def _folded(tenant: bytes) -> bytes:
     return tenant.strip(b" \t").lower()
+
+
+def has_credentials(authorization: bytes | None) -> bool:
+    """Whether a value of `Authorization` holds anything that could be right: not where it is absent, empty or
+    the bare word `Bearer`.
+    """
+    return (authorization or b"").strip().lower() not in {b"", b"bearer"}
 
 
 def app_id(authorization: bytes | None) -> str:
@@ -150,7 +158,8 @@ def terms_of(fields: Fields, apps: AppIds) -> Terms:
             tenant=tenant_of(fields),
             wait=wait_preference(fields) if b"prefer" in fields else None,
             urgency=urgency(fields),
-            key=fields.get(b"idempotency-key"),
+            key=fields.get(b"idempotency-key") or None,
+            credentials=has_credentials(fields.get(b"authorization")),
             headers=end_to_end_request(fields),
         )
     return terms

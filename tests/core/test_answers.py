@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.responses import load_responses
-from proxy.core.answers import ERRORS, STATUSES, TEXTS, Answer, Asked, expired, failed, refused
+from proxy.core.answers import ERRORS, STATUSES, TEXTS, Answer, Asked, expired, failed, refused, unrouted
 from proxy.core.classify import classify
 from proxy.core.fields import Fields
 from proxy.core.model import Access, Limit
@@ -137,6 +137,13 @@ def test_an_expired_token_is_told_so_as_xero_tells_it() -> None:
     assert body["Detail"].startswith("TokenExpired: ")
     xeros = classify(load_responses(), 401, Fields(answer.headers), answer.body, "accounting")
     assert xeros.access is Access.EXPIRED
+
+
+def test_a_request_without_credentials_gets_xeros_401() -> None:
+    answer = unrouted("unauthenticated", ASKED)
+    assert (answer.name, answer.status) == ("unauthenticated", 401)
+    assert header(answer, b"www-authenticate") == b"Bearer"
+    assert members(answer)["Detail"] == "AuthenticationUnsuccessful"
 
 
 # ---- Plain errors

@@ -24,7 +24,7 @@ def token(claims: object) -> bytes:
 
 
 def look(target: bytes, headers: Headers) -> Route | str:
-    terms = terms_of(Fields(headers), AppIds())._replace(app="app")
+    terms = terms_of(Fields(headers), AppIds())._replace(app="app", credentials=True)
     return route(target, terms, Families(PREFIXES))
 
 
@@ -222,4 +222,20 @@ def test_what_fields_say_is_looked_for_once_and_is_the_same_each_time() -> None:
     terms = terms_of(fields, apps)
     assert terms_of(fields, apps) is terms
     onward = end_to_end_request(Fields(headers))
-    assert terms == Terms("default", TENANT.lower().decode(), 3.0, 1, b"k", onward)
+    assert terms == Terms("default", TENANT.lower().decode(), 3.0, 1, b"k", credentials=False, headers=onward)
+
+
+@pytest.mark.parametrize("value", [b"", b" \t", b"Bearer", b"bearer "])
+@pytest.mark.parametrize("path", [b"/api.xro/2.0/Invoices", b"/connections", b"/unknown"])
+def test_the_api_host_is_asked_for_nothing_without_credentials(value: bytes, path: bytes) -> None:
+    families = Families(PREFIXES)
+    for headers in (HEADERS, (*HEADERS, (b"Authorization", value))):
+        terms = terms_of(Fields(headers), AppIds())
+        assert route(path, terms, families) == "unauthenticated"
+        assert isinstance(route(b"/connect/token", terms, families), Route)
+
+
+@pytest.mark.parametrize("value", [b"Bearer x", b"Basic eDp5", b"x"])
+def test_whatever_may_be_credentials_is_for_xero_to_judge(value: bytes) -> None:
+    terms = terms_of(Fields((*HEADERS, (b"Authorization", value))), AppIds())
+    assert isinstance(route(b"/connections", terms, Families(PREFIXES)), Route)

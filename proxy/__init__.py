@@ -18,7 +18,8 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `stores.redis` shares it: `session`, `link`, `resp` (connections), `script` over `lua/` (the rules), |
 | | `settlements`, `polls`, and `core.standby` (what a replica may do alone), `core.sharing` (turns, leases) |
 | send | `attempt`; `upstream` (pool), `exchange` (a connection), `tls` under it, `response` (a result) |
-| | `refreshes`: one call for all who refresh a token, over `core.token_request` and `stores.claims` |
+| | `refreshes`: one call for all who refresh a token, over `core.token_request`, `revocations`, |
+| | `stores.claims` |
 | classify | `core.classify` over `config/responses.toml` |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
 | decide | `core.retry`, `core.idempotency` |

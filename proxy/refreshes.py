@@ -4,7 +4,8 @@ A refresh token is spent by its use, so two processes that refresh at once, or a
 connections are lost. Requests for the same refresh therefore share one call and its answer. The call is
 finished even if everybody who wanted it has left, and its answer is kept for a while, in memory alone, for
 whoever asks again because the reply never arrived. An outcome that nobody knows is told to those who shared
-the call and never kept: the next one to ask may try, as Xero honours the old token for half an hour.
+the call and never kept: the next one to ask may try, as Xero honours the old token for half an hour. Once a
+token is revoked, nothing that was answered for it or gave it is told any more, nor shared: Xero is asked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
-from typing import Any, Protocol
+from typing import Any
 
 from proxy.access import AccessMemory
 from proxy.body import BodyStore
@@ -27,11 +28,13 @@ from proxy.core.marks import without
 from proxy.core.model import Access, Failure, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.core.remembered import Remembered
-from proxy.core.token_answer import TokenAnswer, pack, unpack
-from proxy.core.token_request import FORM_BYTES, TokenRequest, refresh_key, token_request
+from proxy.core.token_answer import TokenAnswer, pack, tokens_in, unpack
+from proxy.core.token_request import FORM_BYTES, TokenRequest, refresh_key, revoked_tokens, token_request
 from proxy.job import Job
 from proxy.replies import refuse
 from proxy.response import Response
+from proxy.revocations import Revocations
+from proxy.stores import Claims
 from proxy.telemetry import Telemetry
 
 KEPT_SECONDS = 120.0
@@ -74,19 +77,6 @@ Reached = Ended | Answer | None
 Send = Callable[[Job], Awaitable[Reached]]
 
 
-class Claims(Protocol):
-    """Replicas that agree who makes the call. `secret` identifies the refresh, answers are opaque."""
-
-    async def claim(self, secret: bytes) -> bytes | None:
-        """Wait for another's answer; None where the call is to be made here, and then to be concluded."""
-
-    def conclude(self, secret: bytes, answer: bytes | None, seconds: float) -> None:
-        """Give the answer to the others for `seconds`, or let them try where there is none."""
-
-    async def close(self) -> None:
-        """Tell the others what is not told yet, and leave."""
-
-
 class _Flight:
     """A call under way. `ended` is None at its end where there is nothing to share; `waiting` counts those
     who share it besides the one that makes it.
@@ -115,6 +105,7 @@ class Refreshes:
         self._table = table
         self._clock = clock
         self._claims = claims
+        self._revocations = Revocations(clock, claims)
         self._single_flight = single_flight
         self.bodies = BodyStore(FORM_BYTES, FORM_BYTES, memory_total=sys.maxsize)
         """Where bodies for the identity host are kept: never on disk."""
@@ -128,6 +119,7 @@ class Refreshes:
         body = bytes(job.body.in_memory or b"") if job.body else b""
         asked = token_request(job.call.method, job.call.target, job.call.fields, body)
         if asked is None:
+            await self._revocations.note(revoked_tokens(job.call.method, job.call.target, body))
             return await send(job)
         job.record.app = asked.client
         if asked.secret is None or not self._single_flight:
@@ -148,8 +140,11 @@ class Refreshes:
     async def _share(self, job: Job, asked: TokenRequest, secret: bytes, send: Send) -> Reached:
         key = refresh_key(secret)
         while not job.gone():
+            if await self._revocations.any_of(asked.spends):
+                return await self._call(job, asked, send)
             now = self._clock.now()
-            if (kept := self._kept.get(key, now)) is not None:
+            kept = self._kept.get(key, now)
+            if kept is not None and not await self._revocations.any_of(tokens_in(kept[0].body)):
                 answer, since = kept
                 return self._told(job, Source.KEPT, self._replayed(answer, now - since))
             flight = self._flights.get(key)
@@ -201,6 +196,8 @@ class Refreshes:
                 return self._late(job)
             packed = claim.result()
             told = None if packed is None else unpack(packed)
+            if told is not None and await self._revocations.any_of(tokens_in(told.body)):
+                return await self._call(job, asked, send)
             if told is not None:
                 age = max(0.0, self._clock.wall() - told.at)
                 ended = self._replayed(told, age)

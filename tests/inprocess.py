@@ -29,9 +29,10 @@ from proxy.core.retry import Backoff, Budgets
 from proxy.flow import Inflow, Lost
 from proxy.log import Log
 from proxy.pipeline import Pipeline, Policy
-from proxy.refreshes import Claims, Refreshes
+from proxy.refreshes import Refreshes
 from proxy.response import Response, Truncated
 from proxy.scheduler import Scheduler, Waiting
+from proxy.stores import Claims
 from proxy.stores.memory import MemoryStore
 from proxy.telemetry import Telemetry
 from proxy.upstream import Outbound, Upstream

@@ -9,10 +9,12 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.core.token_answer import TokenAnswer, pack, unpack
+from proxy.core.token_request import token_name
 from tests.fakes import run_virtual
 from tests.inprocess import Setup
 from tests.stage import RESET, Stage
 from tests.test_refreshes import INVALID_GRANT, TOKENS, ask, lost, refresh, start
+from tests.test_revocations import revocation
 
 BODY = b'{"access_token":"theirs"}'
 
@@ -25,6 +27,7 @@ class Others:
     answer: bytes | None = None
     waiting: int = 0
     concluded: list[tuple[bytes | None, float]] = field(default_factory=list)
+    revocations: dict[bytes, float] = field(default_factory=dict)
 
     async def claim(self, secret: bytes) -> bytes | None:
         assert len(secret) == 32
@@ -38,6 +41,12 @@ class Others:
 
     def conclude(self, _secret: bytes, answer: bytes | None, seconds: float) -> None:
         self.concluded.append((answer, seconds))
+
+    async def revoke(self, name: bytes, seconds: float) -> None:
+        self.revocations[name] = seconds
+
+    async def revoked(self, name: bytes) -> bool:
+        return name in self.revocations
 
     async def close(self) -> None: ...
 
@@ -164,5 +173,21 @@ def test_when_the_one_that_waits_for_a_replica_leaves_the_next_one_waits_in_its_
         await waiting
         assert (alone.answers, others.waiting) == ([], 0)
         stage.proxy.is_idle()
+
+    run_virtual(run())
+
+
+def test_what_another_replica_was_answered_is_not_told_once_its_token_is_revoked() -> None:
+    async def run() -> None:
+        others = Others(answer=theirs())
+        stage = Stage(TOKENS, setup=Setup(claims=others))
+        assert (await ask(stage)).answer.body == BODY
+        await stage.proxy.handle(revocation(stage, "theirs"))
+        assert list(others.revocations) == [token_name("theirs")]
+        call = await ask(stage)
+        assert (call.answer.body, call.answer.attempts) == (b'{"access_token":"new"}', 1)
+        others.revocations = {token_name("old"): 1.0}
+        elsewhere = Stage(TOKENS, setup=Setup(claims=others))
+        assert (await ask(elsewhere)).answer.attempts == 1, "the revocation went through another replica"
 
     run_virtual(run())

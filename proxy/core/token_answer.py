@@ -6,6 +6,9 @@ import json
 from typing import NamedTuple
 
 from proxy.core.model import Headers
+from proxy.core.token_request import token_name
+
+_TOKENS = ("refresh_token", "access_token")
 
 
 class TokenAnswer(NamedTuple):
@@ -16,6 +19,16 @@ class TokenAnswer(NamedTuple):
     headers: Headers
     body: bytes
     at: float
+
+
+def tokens_in(body: bytes) -> tuple[bytes, ...]:
+    """The names of the tokens that an answer gives; none where it is no JSON object."""
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        return ()
+    given = [members.get(name) for name in _TOKENS] if isinstance(members, dict) else []
+    return tuple(token_name(token) for token in given if isinstance(token, str))
 
 
 def pack(answer: TokenAnswer) -> bytes:

@@ -25,6 +25,7 @@ FORM_BYTES = 16 * 1024
 FORM_FIELDS = 20
 REFRESH, CODE = "refresh_token", "authorization_code"
 _AT = b"/connect/token"
+_REVOKED_AT = b"/connect/revocation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class TokenRequest:
     """`client` is the client's id, fit to be shown; `grant` the grant type.
 
     `secret` identifies the refresh, and is derived from everything that makes it one: two requests that have
-    the same are the same. None where the request is not one that can be shared.
+    the same are the same. None where the request is not one that can be shared. `spends` names the refresh
+    token that it spends.
     """
 
     client: str
     grant: str
     secret: bytes | None = None
+    spends: tuple[bytes, ...] = ()
 
     @property
     def refreshes(self) -> bool:
@@ -53,6 +56,21 @@ class TokenRequest:
 def refresh_key(secret: bytes) -> bytes:
     """The name of a refresh, from which nothing leads back to `secret`."""
     return sha256(b"xero-proxy refresh " + secret).digest()
+
+
+def token_name(token: str) -> bytes:
+    """A name for a token, from which nothing leads back to it."""
+    return sha256(b"xero-proxy token " + token.encode("utf-8", "surrogatepass")).digest()
+
+
+def revoked_tokens(method: str, target: bytes, body: bytes) -> tuple[bytes, ...]:
+    """The names of the tokens that a request asks to revoke (RFC 7009, section 2.1), in however careless a
+    form: what is taken for a revocation and is none costs a call at most.
+    """
+    if method != "POST" or target.partition(b"?")[0].lower() != _REVOKED_AT or len(body) > FORM_BYTES:
+        return ()
+    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True)
+    return tuple(token_name(value) for name, value in pairs if name == "token")
 
 
 def token_request(method: str, target: bytes, fields: Fields, body: bytes) -> TokenRequest | None:
@@ -77,7 +95,8 @@ def token_request(method: str, target: bytes, fields: Fields, body: bytes) -> To
         form["scope"] = " ".join(sorted(form["scope"].split()))
     identity = ("client", client, "secret" if secret is None else f"secret {secret}")
     rest = (text for pair in sorted(form.items()) for text in pair)
-    return TokenRequest(known.client, grant, _digest((*identity, *rest)))
+    spends = (token_name(form["refresh_token"]),)
+    return TokenRequest(known.client, grant, _digest((*identity, *rest)), spends)
 
 
 def _form(body: bytes) -> dict[str, str] | None:

@@ -29,6 +29,26 @@ class Heard(Protocol):
         """Somebody else's attempt began, extended or ended a hold; `until` is on this process's clock."""
 
 
+class Claims(Protocol):
+    """Replicas that agree who refreshes a token. `secret` identifies the refresh, answers are opaque."""
+
+    async def claim(self, secret: bytes) -> bytes | None:
+        """Wait for another's answer; None where the call is to be made here, and then to be concluded."""
+
+    def conclude(self, secret: bytes, answer: bytes | None, seconds: float) -> None:
+        """Give the answer to the others for `seconds`, or let them try where there is none."""
+
+    async def revoke(self, name: bytes, seconds: float) -> None:
+        """Let all know for `seconds` that the token of this name is revoked."""
+
+    async def revoked(self, name: bytes) -> bool:
+        """Whether anybody said so; False where nobody can be asked."""
+        ...
+
+    async def close(self) -> None:
+        """Tell the others what is not told yet, and leave."""
+
+
 class Store(Protocol):
     """Decides and accounts, one whole decision per call. Only `forecast` and `view` may be out of date."""
 

@@ -47,7 +47,8 @@ CONNECTIONS_MAX = 4
 NONCE_BYTES = 12
 
 # One key holds the claim ("C" and its owner) or the answer ("A" and the sealed bytes), and ends by the
-# server's clock. The first answer stays: whoever lost its claim has refreshed too, and either is good.
+# server's clock. The first answer stays: whoever lost its claim has refreshed too, and either is good. A
+# token that was revoked has a key of its own.
 _SCRIPT = """
 local held = redis.call('GET', KEYS[1])
 local mine = held == 'C' .. ARGV[2]
@@ -61,6 +62,11 @@ elseif ARGV[1] == 'answer' then
   if held and string.sub(held, 1, 1) == 'A' then return 0 end
   redis.call('SET', KEYS[1], 'A' .. ARGV[4], 'PX', ARGV[3])
   return 1
+elseif ARGV[1] == 'revoke' then
+  redis.call('SET', KEYS[1], '', 'PX', ARGV[3])
+  return 1
+elseif ARGV[1] == 'revoked' then
+  return redis.call('EXISTS', KEYS[1])
 end
 return mine and redis.call('DEL', KEYS[1]) or 0
 """
@@ -68,7 +74,7 @@ _HELD, _MINE = 0, 1
 
 
 class RedisClaims:
-    """`proxy.refreshes.Claims` on the server at `url`. Keys begin with `prefix`; `random_bits` gives as many
+    """`proxy.stores.Claims` on the server at `url`. Keys begin with `prefix`; `random_bits` gives as many
     bytes as it is asked for. `failed` is told why there was no answer, in a word.
     """
 
@@ -119,6 +125,14 @@ class RedisClaims:
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
+    async def revoke(self, name: bytes, seconds: float) -> None:
+        """Let all know for `seconds` that the token of this name is revoked."""
+        await self._run_on(f"revoked:{name.hex()}", "revoke", "", seconds)
+
+    async def revoked(self, name: bytes) -> bool:
+        """Whether anybody said so; False where the server cannot be asked."""
+        return await self._run_on(f"revoked:{name.hex()}", "revoked", "") == 1
+
     async def close(self) -> None:
         """Leave the server after it has heard what was concluded."""
         if self._telling:
@@ -149,9 +163,14 @@ class RedisClaims:
     async def _run(
         self, secret: bytes, what: str, owner: str, seconds: float | None = None, sealed: bytes = b""
     ) -> int | bytes | None:
-        """What the script says; None where nobody answers."""
+        """What the script says of a refresh; None where nobody answers."""
+        return await self._run_on(f"refresh:{refresh_key(secret).hex()}", what, owner, seconds, sealed)
+
+    async def _run_on(
+        self, name: str, what: str, owner: str, seconds: float | None = None, sealed: bytes = b""
+    ) -> int | bytes | None:
         milliseconds = int((LEASE_SECONDS if seconds is None else seconds) * 1000)
-        key = f"{self._prefix}:refresh:{refresh_key(secret).hex()}"
+        key = f"{self._prefix}:{name}"
         async with self._room:
             if self._clock.now() < self._away_until:
                 return None

@@ -154,6 +154,15 @@ async def test_a_server_that_was_started_again_is_used_again(shared: Server) -> 
             shared.start()
 
 
+async def test_what_one_replica_hears_revoked_all_know(shared: Server) -> None:
+    async with replicas(shared.url) as (first, second):
+        assert not await second.revoked(OTHER)
+        await first.revoke(OTHER, 600.0)
+        assert await second.revoked(OTHER)
+        assert not await second.revoked(SECRET)
+    assert 590 < shared.do("TTL", f"prefix:revoked:{OTHER.hex()}") <= 600
+
+
 async def test_a_waiter_that_gives_up_claims_nothing(shared: Server) -> None:
     async with replicas(shared.url) as (first, other):
         assert await first.claim(SECRET) is None

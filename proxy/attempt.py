@@ -14,7 +14,7 @@ from proxy.core.classify import ResponseTable, classify, failure_class
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit, Settlement
 from proxy.core.model import Failure, ResponseClass
-from proxy.core.response_headers import correlation_id, remaining, retry_after_seconds
+from proxy.core.response_headers import correlation_id, left_after, pause_seconds
 from proxy.job import Job
 from proxy.response import Response
 from proxy.scheduler import Scheduler
@@ -89,8 +89,8 @@ class Sender:
             return Settlement(row, outcome.sent, self._clock.now())
         job.retry_after = None
         if b"retry-after" in outcome.fields:
-            job.retry_after = retry_after_seconds(outcome.fields, self._clock.wall())
-        return Settlement(row, True, outcome.head_at, remaining(outcome.fields), job.retry_after)
+            job.retry_after = pause_seconds(outcome.fields, row, self._clock.wall())
+        return Settlement(row, True, outcome.head_at, left_after(outcome.fields, row), job.retry_after)
 
     def _settle_later(self, permit: Permit | None, settlement: Settlement) -> None:
         if permit is None:

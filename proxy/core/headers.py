@@ -37,6 +37,8 @@ _NOT_IN_REQUESTS = _HOP_BY_HOP | {b"expect", b"host", b"prefer", b"priority"}
 _NOT_IN_RESPONSES = _HOP_BY_HOP | {b"proxy-status"}
 _USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
 
+# Peers write what these read, so each text can be taken apart in one way only: blanks belong to what stands
+# before them, and nothing that may be repeated or left out begins like what can follow it.
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _STRING = r'"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*"'
 _KEY = r"[a-z*][a-z0-9_\-.*]*"
@@ -44,13 +46,11 @@ _NUMBER = r"-?[0-9]{1,12}\.[0-9]{1,3}|-?[0-9]{1,15}"
 _WORD = r"[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*"
 _BARE = rf"(?:{_NUMBER}|{_STRING}|\?[01]|:[A-Za-z0-9+/=]*:|{_WORD})"
 _PARAMETERS = rf"(?:; *{_KEY}(?:={_BARE})?)*"
-_INNER = rf"\((?: *{_BARE}{_PARAMETERS}(?= |\)))* *\)"
+_INNER = rf"\( *(?:{_BARE}{_PARAMETERS}(?: +|(?=\))))*\)"
 _MEMBER = re.compile(rf"({_KEY})(?:=({_BARE}|{_INNER}))?{_PARAMETERS}".encode())
 _COMMA = re.compile(rb"[ \t]*,[ \t]*")
-_PREFERENCE = re.compile(
-    rf'[ \t]*({_NAME})(?:[ \t]*=[ \t]*({_NAME}|"(?:[^"\\]|\\.)*"))?'
-    rf'(?:[ \t]*;[ \t]*(?:{_NAME}(?:[ \t]*=[ \t]*(?:{_NAME}|"(?:[^"\\]|\\.)*"))?)?)*[ \t]*(?:,|$)'.encode(),
-)
+_SAID = rf'({_NAME})[ \t]*(?:=[ \t]*({_NAME}|"(?:[^"\\]|\\.)*")[ \t]*)?'
+_PREFERENCE = re.compile(rf"[ \t]*{_SAID}(?:;[ \t]*(?:{_SAID})?)*(?:,|\Z)".encode())
 
 
 class _Passage(dict[bytes, bool]):

@@ -9,7 +9,7 @@ from typing import Any
 from proxy.simulator.wire import Record
 
 LONGEST_PAGE = 1000
-_CONDITION = re.compile(r'\s*(\w+(?:\.\w+)?)\s*==\s*(?:guid\s*\(\s*)?"([^"]*)"\s*\)?\s*', re.IGNORECASE)
+_CONDITION = re.compile(r'\s*(\w+(?:\.\w+)?)\s*==\s*(?:guid\s*\(\s*)?"([^"]*)"\s*(?:\)\s*)?', re.IGNORECASE)
 
 
 class BadFilter(Exception):

@@ -248,6 +248,17 @@ async def test_a_port_in_use_ends_with_1_and_says_which(which: str) -> None:
     assert line["reason"].startswith(wanted)
 
 
+@pytest.mark.parametrize("name", [b"Prefer", b"Priority", b"Connection", b"Accept", b"Expect"])
+async def test_no_field_of_a_callers_freezes_the_process(name: bytes) -> None:
+    async with serving("--simulator") as process:
+        for unit in (b"; ", b" ;", b"a=", b'"', b"(a "):
+            await process.ask(request(b"GET /connections", name + b": a" + unit * 2000 + b"@"))
+        process.port = process.admin_port
+        assert (await process.ask(request(b"GET /livez"))).body == b"alive\n"
+        process.process.send_signal(signal.SIGTERM)
+        assert (await process.ends())[0] == 0
+
+
 async def test_an_unread_log_stops_nothing() -> None:
     async with xero(minute_limit=10_000, day_limit=10_000) as simulator:
         limits = {"tenant_minute_limit": 10_000, "tenant_day_limit": 10_000}

@@ -25,6 +25,8 @@ HOLDS_TOLD = 100
 HOLDS_SAMPLED = 20
 """Of so many a beat looks whether they are long over."""
 
+_NAME = re.compile(r"\b[A-Z][A-Z_]*\b")
+
 _ACCOUNTS = ("shared/clock", "shared/replicas", "shared/account", "shared/day", "shared/holds")
 _SETTLE = (*_ACCOUNTS, "shared/changes", "settle/window", "settle/day", "settle/holds", "settle/permit")
 _PARTS = {
@@ -48,12 +50,11 @@ class Source:
 def sources(caps: Caps, times: HoldTimes) -> dict[bytes, Source]:
     """The script of each operation under these settings, by its name."""
     figures = _figures(caps, times)
-    named = re.compile(rf"\b({'|'.join(figures)})\b")
     folder = files(__name__)
     made = {}
     for operation, parts in _PARTS.items():
         lua = "\n".join((folder / f"{part}.lua").read_text(encoding="utf-8") for part in parts)
-        text = named.sub(lambda name: figures[name[0]], lua).encode()
+        text = _NAME.sub(lambda name: figures.get(name[0], name[0]), lua).encode()
         made[operation.encode()] = Source(text, sha1(text, usedforsecurity=False).hexdigest().encode())
     return made
 

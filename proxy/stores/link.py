@@ -38,7 +38,7 @@ REASONS = {
     "MISCONF": "misconf",
     "MOVED": "moved",
     "NOAUTH": "auth",
-    "NOPERM": "auth",
+    "NOPERM": "noperm",
     "NOREPLICAS": "noreplicas",
     "OOM": "oom",
     "READONLY": "readonly",
@@ -49,6 +49,12 @@ REASONS = {
 OTHER_REASONS = ("closed", "error", "flushed", "lapsed", "lost", "timeout", "unreachable")
 """What it can be besides."""
 _CODE = re.compile(r"(?:^|-)([A-Z]{3,})\b")
+_WORDS = {
+    "unauthenticated": "auth",  # of a long command, without a password
+    "ACL failure in script": "noperm",
+    "The user executing the script can't": "noperm",
+}
+"""What a server says without a code of its own: of Redis, of Valkey and of both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +254,10 @@ def reason_of(error: Exception, otherwise: str) -> str:
     if isinstance(error, (TimedOut, TimeoutError)):
         return "timeout"
     # Servers before 7 wrap what a script met: "ERR Error running script (…): …: -OOM command not allowed …".
-    codes = [getattr(error, "status_code", None) or "", *_CODE.findall(str(error))]
+    said = str(error)
+    codes = [getattr(error, "status_code", None) or "", *_CODE.findall(said)]
     known = [REASONS[code] for code in codes if code in REASONS]
+    known += [reason for words, reason in _WORDS.items() if words in said]
     if known:
         return known[0]
     return otherwise if isinstance(error, (Unconnected, OSError)) else "error"

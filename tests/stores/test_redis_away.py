@@ -141,6 +141,36 @@ async def test_a_server_that_cannot_write_is_away(
         assert one.store.health().trouble == reason
 
 
+@pytest.mark.parametrize(
+    ("login", "reason"),
+    [
+        ("", "auth"),
+        (":wrong@", "auth"),
+        ("nobody:wrong@", "auth"),
+        ("no-eval:pw@", "noperm"),
+        ("no-keys:pw@", "noperm"),
+        ("no-writes:pw@", "noperm"),
+        ("other-keys:pw@", "noperm"),
+    ],
+)
+@pytest.mark.parametrize("kind", servers.installed())
+async def test_a_server_that_wants_another_login_says_so_in_a_word(
+    kind: str, login: str, reason: str, tmp_path: Path
+) -> None:
+    with servers.server(servers.installed()[kind]) as server:
+        for name, rules in (
+            ("no-eval", ("~*", "+@all", "-eval", "-evalsha")),
+            ("no-keys", ("~other:*", "+@all")),
+            ("no-writes", ("~*", "+@all", "-@write", "+eval", "+evalsha")),
+            ("other-keys", ("~*", "+@all", "-hset", "-zadd", "-set", "-incrby")),
+        ):
+            server.do("ACL", "SETUSER", name, "on", ">pw", "&*", *rules)
+        server.do("CONFIG", "SET", "requirepass", SECRET)
+        async with Replica(server.url.replace("//", f"//{login}"), tmp_path) as one:
+            assert one.store.health().trouble == reason
+            assert one.count("errors_total", reason=reason) >= 1
+
+
 async def test_a_server_that_was_never_there_leaves_a_quarter(tmp_path: Path) -> None:
     url = f"redis://:{SECRET}@127.0.0.1:{servers.free_port()}"
     async with Replica(url, tmp_path, Caps(concurrent=8)) as one:

@@ -39,6 +39,8 @@ from config.values import (
 
 PREFIX = "XERO_PROXY_"
 MASK = "********"
+_NEAR = 0.65
+"""Of a name's characters at least so large a share stands in the setting's for which it was meant."""
 _FILE_BYTES = 65536
 
 T = TypeVar("T")
@@ -250,7 +252,9 @@ def _unknown(name: str) -> str:
     if (plain := name.removesuffix("_FILE")) in _FIELDS:
         return f"{name} is no setting, as only secrets are read from files; did you mean {plain}?"
     ends = [known.removeprefix(PREFIX) for known in (*_FIELDS, *_FILES)]
-    nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), ends, n=1, cutoff=0.0)
+    nearest = difflib.get_close_matches(name.upper().removeprefix(PREFIX), ends, n=1, cutoff=_NEAR)
+    if not nearest:
+        return f"{name} is no setting, and no setting has a name like it"
     return f"{name} is no setting; did you mean {PREFIX}{nearest[0]}?"
 
 

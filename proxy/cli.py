@@ -60,7 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xero-proxy {__version__}")
     commands = parser.add_subparsers(dest="name", required=True, metavar="command")
     serve = commands.add_parser(
-        "serve", help="run the sidecar; settings are XERO_PROXY_* environment variables"
+        "serve",
+        help="run the sidecar; settings are XERO_PROXY_* environment variables",
+        description="Run the sidecar until SIGTERM.",
+        epilog="The settings are environment variables, XERO_PROXY_LISTEN for one. `xero-proxy check` prints "
+        "all of them as they are now; the README's chapter Settings says what each means.",
     )
     serve.add_argument(
         "--simulator",

@@ -28,7 +28,7 @@ LAYERS = (
     ("proxy.pipeline", "proxy.attempt", "proxy.job", "proxy.refreshes", "proxy.replies", "proxy.admin"),
     ("proxy.app",),
     ("proxy.demo",),
-    ("proxy.cli",),
+    ("proxy.cli", "proxy.__main__"),
 )
 """A module imports from its own layer and those before it."""
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +59,21 @@ def test_words_that_are_no_command_end_with_2(
     assert ended.value.code == code
     printed = capsys.readouterr()
     assert bool(printed.err) == (code == 2)
+
+
+def test_the_help_of_serve_says_where_the_settings_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "`xero-proxy check` prints all of them" in said
+    assert "README's chapter Settings" in said
+    assert "\n## Settings\n" in Path("README.md").read_text("utf-8")
+
+
+def test_python_runs_the_package_as_the_command() -> None:
+    ran = subprocess.run([sys.executable, "-m", "proxy", "--version"], capture_output=True, check=False)
+    assert (ran.returncode, ran.stdout.decode()) == (0, f"xero-proxy {__version__}\n")
+    assert subprocess.run([sys.executable, "-m", "proxy"], capture_output=True, check=False).returncode == 2
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

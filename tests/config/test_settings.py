@@ -146,6 +146,11 @@ def test_an_unknown_variable_is_refused_with_the_nearest_name(name: str, nearest
         read_settings({name: "x"})
 
 
+@pytest.mark.parametrize("name", ["DEBUG", "HTTP_PROXY", "REDIS_PASSWORD", "SENTRY_DSN", "VERSION", "X", ""])
+def test_a_name_that_is_like_none_is_not_taken_for_another(name: str) -> None:
+    assert problems(**{name: "x"}) == [f"XERO_PROXY_{name} is no setting, and no setting has a name like it"]
+
+
 @pytest.mark.parametrize(
     "name", ["PORT", "PORT_8080_TCP_ADDR", "SERVICE_HOST", "SERVICE_PORT_HTTP", "ADMIN_PORT"]
 )

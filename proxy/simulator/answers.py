@@ -119,7 +119,10 @@ def key_reused(key: str) -> Answer:
 
 KEY_TOO_LONG = text(400, "Idempotency Key: the key must not be longer than 128 characters.")
 """The status is documented, the words are not."""
+NO_CONTENT = Answer(204)
 NOT_FOUND = text(404, "The resource you're looking for cannot be found", HTML)
+PRECONDITION = text(412, "Precondition Failed")
+"""The status is documented, the words are not."""
 ORGANISATION_OFFLINE = text(503, "The Organisation is offline")
 MAINTENANCE = text(503, "The Xero API is currently offline for maintenance")
 UNAVAILABLE = text(503, "The Xero API is temporarily unavailable")

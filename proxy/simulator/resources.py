@@ -1,20 +1,25 @@
 """What the simulated API can do once a call has passed every gate: paths to records and back.
 
-Nothing here knows of limits, tokens or faults. `perform` is where a call is executed.
+Nothing here knows of limits, tokens or faults. `perform` is where a call is executed. Of the Accounting API
+`accounting` says what there is; the other APIs keep what they are sent and give it back.
 """
 
 from __future__ import annotations
 
-import mimetypes
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from random import Random
 from urllib.parse import unquote
 from uuid import NAMESPACE_DNS, uuid5
 
 from proxy.simulator import answers
-from proxy.simulator.answers import Answer, SimRequest
-from proxy.simulator.records import Attachment, Checked, Organisation
-from proxy.simulator.tables import BadFilter, Table, paged
-from proxy.simulator.wire import Record, Unreadable, json_date, records, respond
+from proxy.simulator.accounting import BY_ENDPOINT, Resource
+from proxy.simulator.answers import NO_CONTENT, Answer, SimRequest
+from proxy.simulator.beside import beside
+from proxy.simulator.other_apis import OTHER_APIS, kept_as_sent
+from proxy.simulator.records import BAD_FORMAT, Checked, Organisation
+from proxy.simulator.tables import BadFilter, paged
+from proxy.simulator.wire import Record, Unreadable, envelope, records, respond, seconds_of
 
 ACCOUNTING = "/api.xro/2.0/"
 
@@ -26,18 +31,21 @@ class Resources:
         self._random = random
         self._organisations: dict[str, Organisation] = {}
 
-    def organisation(self, tenant: str) -> Organisation:
+    def organisation(self, tenant: str, wall: float) -> Organisation:
         """The organisation, made at its first use."""
         if tenant not in self._organisations:
-            self._organisations[tenant] = Organisation(f"Organisation {tenant[:8]}", self._random)
+            self._organisations[tenant] = Organisation(f"Organisation {tenant[:8]}", self._random, wall)
         return self._organisations[tenant]
 
     def perform(self, request: SimRequest, tenant: str, wall: float) -> Answer:
-        """Execute one call of the Accounting API; any other path does not exist."""
-        if not request.path.lower().startswith(ACCOUNTING):
+        """Execute one call of one of Xero's APIs; any other path does not exist."""
+        organisation = self.organisation(tenant, wall)
+        path = request.path.lower()
+        if path.startswith(OTHER_APIS):
+            return kept_as_sent(organisation, request, path.rstrip("/"))
+        if not path.startswith(ACCOUNTING):
             return answers.NOT_FOUND
         endpoint, *rest = (unquote(part) for part in request.path[len(ACCOUNTING) :].rstrip("/").split("/"))
-        organisation = self.organisation(tenant)
         try:
             return _route(organisation, request, endpoint.lower(), rest, wall)
         except Unreadable as error:
@@ -45,60 +53,98 @@ class Resources:
         except BadFilter as error:
             return _exception(request, 16, "QueryParseException", f"No property or operator: {error}")
         except (OverflowError, ValueError):
-            return _invalid(request, [Checked({}, ("Input string was not in a correct format.",))])
+            return _invalid(request, [Checked({}, (BAD_FORMAT,))])
 
 
 def _route(org: Organisation, request: SimRequest, endpoint: str, rest: list[str], wall: float) -> Answer:
     match (request.method, endpoint, *rest):
         case ("GET", "organisation" | "organisations"):
-            return _envelope(request, {"Organisations": [_about(org)]}, wall)
-        case ("GET", "reports", name, *_):
-            report = {"ReportID": name, "ReportName": name, "ReportType": name, "Rows": []}
-            return _envelope(request, {"Reports": [report]}, wall)
-        case (_, "contacts" | "invoices", record_id, "Attachments" | "attachments", *name):
-            return _attachment(org, request, (endpoint, record_id.lower()), name, wall)
-        case ("GET", "contacts" | "invoices"):
-            return _list(request, endpoint, _table(org, endpoint), wall)
-        case ("GET", "contacts" | "invoices", record_id):
-            table = _table(org, endpoint)
-            found = table.get(record_id) or table.find(record_id)
-            return _envelope(request, {endpoint.title(): [found]}, wall) if found else answers.NOT_FOUND
-        case ("PUT" | "POST", "contacts" | "invoices"):
-            return _save(org, request, endpoint, {}, wall)
-        case ("POST", "contacts" | "invoices", record_id):
-            table = _table(org, endpoint)
-            return _save(org, request, endpoint, {table.id_member: record_id}, wall)
-        case (_, "organisation" | "organisations" | "reports" | "contacts" | "invoices", *_):
-            words = "The Api Method called is not implemented"
-            return _exception(request, 20, "ApiMethodNotImplementedException", words, status=501)
-        case _:
-            return answers.NOT_FOUND
+            return envelope(request, {"Organisations": [_about(org)]}, wall)
+        case ("GET", "reports", *names):
+            reports = [{"ReportID": n, "ReportName": n, "ReportType": n, "Rows": []} for n in names[:1]]
+            return envelope(request, {"Reports": reports}, wall)
+        case (_, "organisation" | "organisations" | "reports", *_):
+            return _not_implemented(request)
+    resource = BY_ENDPOINT.get(endpoint)
+    if resource is None:
+        return answers.NOT_FOUND
+    match rest:
+        case []:
+            return _collection(org, request, resource, wall)
+        case [record_id]:
+            return _record(org, request, resource, record_id, wall)
+        case [record_id, part, *names]:
+            return beside(org, request, resource, record_id, part.lower(), names, wall)
+    raise AssertionError(rest)
 
 
-def _table(org: Organisation, endpoint: str) -> Table:
-    return org.contacts if endpoint == "contacts" else org.invoices
+def _collection(org: Organisation, request: SimRequest, resource: Resource, wall: float) -> Answer:
+    if request.method == "GET":
+        return _list(org, request, resource, wall)
+    if request.method in resource.can.split():
+        return _save(org, request, resource, {}, wall)
+    return _not_implemented(request)
 
 
-def _list(request: SimRequest, endpoint: str, table: Table, wall: float) -> Answer:
-    found, pagination = paged(table.select(request.query), request.query)
+def _record(
+    org: Organisation, request: SimRequest, resource: Resource, record_id: str, wall: float
+) -> Answer:
+    table, method = org.tables[resource.plural], request.method
+    found = table.get(record_id) or table.find(record_id)
+    can = resource.can.split()
+    if method == "POST" and "POST/" in can:
+        return _save(org, request, resource, {resource.id: found[resource.id] if found else record_id}, wall)
+    deletes = method == "DELETE" and any(word.startswith("DELETE/") for word in can)
+    if method != "GET" and not deletes:
+        return _not_implemented(request)
+    if found is None:
+        return answers.NOT_FOUND
+    if not deletes:
+        return envelope(request, {resource.plural: [found]}, wall)
+    table.remove(found)
+    if "DELETE/204" in can:
+        return NO_CONTENT
+    return envelope(request, {resource.plural: [{**found, "Status": "DELETED"}]}, wall)
+
+
+def _list(org: Organisation, request: SimRequest, resource: Resource, wall: float) -> Answer:
+    """What the query and `If-Modified-Since` leave, which at Xero is a filter and no condition."""
+    found = org.tables[resource.plural].select(request.query)
+    if since := request.header(b"if-modified-since"):
+        try:
+            after = _moment(since)
+        except ValueError:
+            return answers.PRECONDITION
+        found = [record for record in found if seconds_of(record["UpdatedDateUTC"]) > after]
+    if resource.plural == "Journals":
+        offset = int(request.query.get("offset", "0"))
+        found = [record for record in found if record["JournalNumber"] > offset]
+    found, pagination = paged(found, request.query)
     extra = {} if pagination is None else {"pagination": pagination}
-    return _envelope(request, {**extra, endpoint.title(): found}, wall)
+    return envelope(request, {**extra, resource.plural: found}, wall)
 
 
-def _save(org: Organisation, request: SimRequest, endpoint: str, fixed: Record, wall: float) -> Answer:
+def _moment(text: str) -> float:
+    """Seconds since 1970 of a time in ISO 8601, taken for UTC, or of an HTTP date; ValueError."""
+    if text[:1].isdigit():
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return parsedate_to_datetime(text).timestamp()
+
+
+def _save(org: Organisation, request: SimRequest, resource: Resource, fixed: Record, wall: float) -> Answer:
     """Create or update; all elements or none, unless `summarizeErrors=false` asks for each by itself."""
-    contacts = endpoint == "contacts"
-    check, store = (
-        (org.check_contact, org.store_contact) if contacts else (org.check_invoice, org.store_invoice)
-    )
-    plural, singular = endpoint.title(), endpoint.title()[:-1]
     create = request.method == "PUT"
-    checked = [check({**e, **fixed}, wall, create=create) for e in records(request, plural, singular)]
+    elements = records(request, resource.plural)
+    checked = [org.check(resource, {**element, **fixed}, wall, create=create) for element in elements]
     each = request.query.get("summarizeErrors", "").lower() == "false"
     if not each and any(element.errors for element in checked):
         return _invalid(request, checked)
-    saved = [_failed(e) if e.errors else _stored(store(e.record, wall), each=each) for e in checked]
-    return _envelope(request, {plural: saved}, wall)
+    saved = [
+        _failed(element) if element.errors else _stored(org.store(resource, element.record, wall), each=each)
+        for element in checked
+    ]
+    return envelope(request, {resource.plural: saved}, wall)
 
 
 def _stored(record: Record, *, each: bool) -> Record:
@@ -112,38 +158,6 @@ def _failed(element: Checked) -> Record:
         "HasValidationErrors": True,
         "StatusAttributeString": "ERROR",
         "ValidationErrors": errors,
-    }
-
-
-def _attachment(
-    org: Organisation, request: SimRequest, owner: tuple[str, str], name: list[str], wall: float
-) -> Answer:
-    """Upload, list or download the files beside a record, found by name or id."""
-    files = org.attachments.setdefault(owner, {})
-    match (request.method, *name):
-        case ("GET",):
-            return _envelope(request, {"Attachments": [_described(file) for file in files.values()]}, wall)
-        case ("GET", wanted):
-            found = next((f for f in files.values() if wanted in {f.name, f.attachment_id}), None)
-            if found is None:
-                return answers.NOT_FOUND
-            return Answer(200, ((b"Content-Type", found.content_type.encode("latin-1")),), found.content)
-        case ("PUT" | "POST", wanted):
-            guessed = mimetypes.guess_type(wanted)[0] or "application/octet-stream"
-            content_type = request.header(b"content-type") or guessed
-            files[wanted] = Attachment(org.new_id(), wanted, content_type, request.body)
-            return _envelope(request, {"Attachments": [_described(files[wanted])]}, wall)
-        case _:
-            return answers.NOT_FOUND
-
-
-def _described(file: Attachment) -> Record:
-    return {
-        "AttachmentID": file.attachment_id,
-        "FileName": file.name,
-        "MimeType": file.content_type,
-        "ContentLength": len(file.content),
-        "IncludeOnline": False,
     }
 
 
@@ -162,14 +176,9 @@ def _about(org: Organisation) -> Record:
     }
 
 
-def _envelope(request: SimRequest, members: Record, wall: float) -> Answer:
-    about = {
-        "Id": str(uuid5(NAMESPACE_DNS, f"{request.target} {wall}")),
-        "Status": "OK",
-        "ProviderName": "Xero simulator",
-        "DateTimeUTC": json_date(wall),
-    }
-    return respond(request, 200, {**about, **members})
+def _not_implemented(request: SimRequest) -> Answer:
+    words = "The Api Method called is not implemented"
+    return _exception(request, 20, "ApiMethodNotImplementedException", words, status=501)
 
 
 def _invalid(request: SimRequest, elements: list[Checked]) -> Answer:

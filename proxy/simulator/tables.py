@@ -17,7 +17,10 @@ class BadFilter(Exception):
 
 
 class Table:
-    """Records in the order of their creation; keys are compared without case."""
+    """Records in the order of their creation; ids and keys are compared without case.
+
+    `natural_member` is what records are found by beside their id; empty where there is no such thing.
+    """
 
     def __init__(self, id_member: str, natural_member: str) -> None:
         self.id_member = id_member
@@ -36,12 +39,16 @@ class Table:
     def store(self, record: Record) -> None:
         """Add a record or replace the one with its id. Of two with one natural key the last is found."""
         record_id = str(record[self.id_member]).lower()
-        old = self._by_id.get(record_id)
-        if old is not None and self.find(old[self.natural_member]) is old:
-            del self._by_natural[str(old[self.natural_member]).lower()]
+        if (old := self._by_id.get(record_id)) is not None:
+            self._forget(old)
         self._by_id[record_id] = record
-        if natural := str(record[self.natural_member]).lower():
+        if natural := self._natural(record):
             self._by_natural[natural] = record
+
+    def remove(self, record: Record) -> None:
+        """Delete a record that is here."""
+        self._forget(record)
+        del self._by_id[str(record[self.id_member]).lower()]
 
     def select(self, query: dict[str, str]) -> list[Record]:
         """The records that `where`, `IDs`, `Statuses` and the like leave; BadFilter."""
@@ -50,12 +57,21 @@ class Table:
             ("IDs", self.id_member),
             ("Statuses", "Status"),
             (f"{self.natural_member}s", self.natural_member),
+            ("Status", "Status"),
             ("ContactIDs", "Contact.ContactID"),
         ):
             if parameter in query:
                 tests.append(_one_of(member, query[parameter].split(",")))
         tests += _conditions(query.get("where", ""))
         return [record for record in self._by_id.values() if all(test(record) for test in tests)]
+
+    def _natural(self, record: Record) -> str:
+        return str(record.get(self.natural_member, "")).lower()
+
+    def _forget(self, old: Record) -> None:
+        """A record is no longer found by its natural key."""
+        if self.find(natural := self._natural(old)) is old:
+            del self._by_natural[natural]
 
 
 def paged(found: list[Record], query: dict[str, str]) -> tuple[list[Record], Record | None]:

@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs
+from uuid import NAMESPACE_DNS, uuid5
 from xml.etree import ElementTree as ET
 
 from proxy.simulator.answers import XML, Answer, SimRequest, as_json
@@ -53,7 +54,18 @@ def respond(request: SimRequest, status: int, value: Record, root: str = "Respon
     return Answer(status, ((b"Content-Type", XML),), body)
 
 
-def records(request: SimRequest, plural: str, singular: str) -> list[Record]:
+def envelope(request: SimRequest, members: Record, wall: float) -> Answer:
+    """A success: `members` and what Accounting says around them."""
+    about = {
+        "Id": str(uuid5(NAMESPACE_DNS, f"{request.target} {wall}")),
+        "Status": "OK",
+        "ProviderName": "Xero simulator",
+        "DateTimeUTC": json_date(wall),
+    }
+    return respond(request, 200, {**about, **members})
+
+
+def records(request: SimRequest, plural: str) -> list[Record]:
     """The records in a body: one, a list, or an envelope of them, in JSON, XML or XML in a form."""
     body = request.body
     if "form-urlencoded" in request.header(b"content-type"):
@@ -63,11 +75,18 @@ def records(request: SimRequest, plural: str, singular: str) -> list[Record]:
     except (ValueError, ET.ParseError) as error:
         raise Unreadable(str(error)) from error
     if isinstance(value, dict):
-        value = value.get(plural, value.get(singular, value))
+        value = value.get(plural, value.get(singular_of(plural), value))
     found = value if isinstance(value, list) else [value]
     if not all(isinstance(record, dict) for record in found):
         raise Unreadable(f"{plural} must be objects")
     return found
+
+
+def singular_of(plural: str) -> str:
+    """What one of a list is called."""
+    if plural.endswith("ies"):
+        return plural[:-3] + "y"
+    return plural[:-2] if plural.endswith("sses") else plural.removesuffix("s")
 
 
 def _value(element: ET.Element) -> Any:
@@ -86,7 +105,7 @@ def _element(tag: str, value: object) -> ET.Element:
     if isinstance(value, dict):
         element.extend(_element(name, member) for name, member in value.items())
     elif isinstance(value, list):
-        element.extend(_element(_singular(tag), member) for member in value)
+        element.extend(_element(singular_of(tag), member) for member in value)
     elif isinstance(value, str) and (found := _JSON_DATE.fullmatch(value)):
         element.text = iso_date(int(found[1]) / 1000)
     else:
@@ -98,9 +117,3 @@ def _plural(tag: str) -> str:
     if tag.endswith("y"):
         return tag[:-1] + "ies"
     return tag + ("es" if tag.endswith("s") else "s")
-
-
-def _singular(tag: str) -> str:
-    if tag.endswith("ies"):
-        return tag[:-3] + "y"
-    return tag[:-2] if tag.endswith("sses") else tag.removesuffix("s")

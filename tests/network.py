@@ -12,7 +12,8 @@ from proxy.core.fields import Fields
 from proxy.core.model import Failure
 from proxy.response import Response
 from proxy.simulator.answers import SimRequest
-from proxy.simulator.calls import Begun, Fate
+from proxy.simulator.calls import Begun
+from proxy.simulator.faults import Fate
 from proxy.simulator.options import Options
 from proxy.simulator.windows import WindowKind
 from proxy.simulator.xero import Xero

@@ -96,13 +96,13 @@ def unauthenticated(instance: str) -> Answer:
 
 
 def insufficient_scope(instance: str) -> Answer:
-    """The 401 of a token whose scopes do not cover the call."""
+    """The 401 of a token whose scopes do not cover the call, with Xero's spelling."""
     body = _problem(401, "Unauthorized", "AuthorizationUnsuccessful", instance)
-    return as_json(401, body).adding(((b"WWW-Authenticate", b"insufficient_scope"),))
+    return as_json(401, body).adding(((b"WWW-Authenticate", b"insufficent_scope"),))
 
 
 def wrong_tenant(instance: str) -> Answer:
-    """The 403 of an organisation that the token is not connected to."""
+    """The 403 of an organisation that the token is not connected to, and of a call that names none."""
     return as_json(403, _problem(403, "Forbidden", "AuthenticationUnsuccessful", instance))
 
 
@@ -126,12 +126,35 @@ PRECONDITION = text(412, "Precondition Failed")
 ORGANISATION_OFFLINE = text(503, "The Organisation is offline")
 MAINTENANCE = text(503, "The Xero API is currently offline for maintenance")
 UNAVAILABLE = text(503, "The Xero API is temporarily unavailable")
-BAD_GATEWAY = text(
-    502,
-    "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
-    "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",
-    HTML,
+TEAPOT = text(418, "I'm a teapot", HTML)
+OAUTH1 = text(
+    401,
+    "oauth_problem=token_rejected&oauth_problem_advice=Token%20does%20not%20match%20an%20expected%20ACCESS%20token",
+    b"application/x-www-form-urlencoded",
 )
+HIGH_VOLUME = as_json(
+    400,
+    {
+        "ErrorNumber": 51,
+        "Type": "HighVolumeException",
+        "Message": "The request asks for more records than can be answered; narrow it down.",
+    },
+)
+"""Number and type are documented, the words are not."""
+
+
+def _nginx(status: int, words: str) -> Answer:
+    line = f"{status} {words}"
+    page = (
+        f"<html>\r\n<head><title>{line}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{line}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+    return text(status, page, HTML)
+
+
+CLIENT_CERTIFICATE = _nginx(403, "Forbidden")
+NGINX_ERROR = _nginx(500, "Internal Server Error")
+BAD_GATEWAY = _nginx(502, "Bad Gateway")
 EDGE_UNAVAILABLE = text(
     503,
     "<HTML><HEAD><TITLE>Service Unavailable</TITLE></HEAD><BODY>\n"

@@ -70,12 +70,15 @@ class Budget:
         """A call that was started is over."""
         self.in_progress -= 1
 
-    def headers(self, app_minute: Window, now: float) -> Headers:
-        """The three `X-*-Remaining` headers."""
-        return (
-            (b"X-AppMinLimit-Remaining", str(app_minute.remaining(now)).encode()),
-            (b"X-MinLimit-Remaining", str(self.minute.remaining(now)).encode()),
-            (b"X-DayLimit-Remaining", str(self.day.remaining(now)).encode()),
+    def headers(self, app_minute: Window, now: float, spent: Limit | None = None) -> Headers:
+        """The three `X-*-Remaining` headers; `spent` is a limit that is said to have nothing left."""
+        limits = (
+            (b"X-AppMinLimit-Remaining", Limit.APP_MINUTE, app_minute),
+            (b"X-MinLimit-Remaining", Limit.MINUTE, self.minute),
+            (b"X-DayLimit-Remaining", Limit.DAY, self.day),
+        )
+        return tuple(
+            (name, b"%d" % (0 if limit is spent else window.remaining(now))) for name, limit, window in limits
         )
 
     def _refusal(self, app_minute: Window, now: float) -> Answer | None:

@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from proxy.simulator import answers
 from proxy.simulator.answers import Answer, SimRequest
-from proxy.simulator.faults import Fault, FaultKind
+from proxy.simulator.faults import Fate, Fault, Place
 
 NO_ANSWER = Answer(0)
 """Where nothing that is HTTP will be sent."""
-
-
-class Fate(StrEnum):
-    """What happens to the answer on its way."""
-
-    ANSWERED = "answered"
-    RESET = "reset"
-    TRUNCATED = "truncated"
-    SLOW = "slow"
-    HUNG = "hung"
-    GARBAGE = "garbage"
 
 
 @dataclass(slots=True)
@@ -48,6 +35,12 @@ class Decision:
     replayed: bool = False
     refused: bool = False
     """Turned away at a gate: answered as fast as this Xero can."""
+    foreign: bool = False
+    """A gateway speaks in Xero's place."""
+    kept: bool = False
+    """The answer is kept under the call's key, if it has one."""
+    not_before: float = 0.0
+    """A repeat waits for the answer to the first; on the simulator's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +53,16 @@ class Begun:
     fate: Fate
 
 
-GATEWAY_ANSWERS = {
-    FaultKind.BAD_GATEWAY: answers.BAD_GATEWAY,
-    FaultKind.EDGE_UNAVAILABLE: answers.EDGE_UNAVAILABLE,
-    FaultKind.GATEWAY_TIMEOUT: answers.GATEWAY_TIMEOUT,
-}
-_FATES = {
-    FaultKind.RESET_BEFORE: Fate.RESET,
-    FaultKind.LOST_REPLY: Fate.RESET,
-    FaultKind.TRUNCATE: Fate.TRUNCATED,
-    FaultKind.SLOW_BODY: Fate.SLOW,
-    FaultKind.HANG: Fate.HUNG,
-    FaultKind.GARBAGE: Fate.GARBAGE,
-}
 _NEVER_HTTP = frozenset({Fate.RESET, Fate.HUNG, Fate.GARBAGE})
 
 
 def spoilt(fault: Fault | None, decision: Decision) -> Decision:
     """The decision after a fault had its way with the answer."""
-    if fault is None:
+    if fault is None or fault.failure.place is not Place.WAY:
         return decision
-    fate = _FATES.get(fault.kind, Fate.ANSWERED)
-    answer = NO_ANSWER if fate in _NEVER_HTTP else GATEWAY_ANSWERS.get(fault.kind, decision.answer)
-    return replace(decision, answer=answer, fate=fate)
+    failure = fault.failure
+    if failure.fate in _NEVER_HTTP:
+        return replace(decision, answer=NO_ANSWER, fate=failure.fate)
+    if failure.answer:
+        return replace(decision, answer=failure.answer(""), foreign=True)
+    return replace(decision, fate=failure.fate)

@@ -15,7 +15,8 @@ from multidict import CIMultiDict
 
 from proxy.clock import Clock
 from proxy.simulator.answers import Answer
-from proxy.simulator.calls import Begun, Fate
+from proxy.simulator.calls import Begun
+from proxy.simulator.faults import Fate
 
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES = 8

@@ -1,8 +1,9 @@
 """Access and refresh tokens, as identity.xero.com gives them.
 
 Any bearer token is good until the simulator is told to expire it; one that was issued here, or
-any other JWT, names its app in `client_id`, and an opaque one belongs to `default`. A refresh token that was
-never seen is taken as issued before the simulator started. Signatures are noise: nobody here checks them.
+any other JWT, names its app in `client_id`, and an opaque one belongs to `default`. A JWT that names no user
+(`xero_userid`) is a custom connection's. A refresh token that was never seen is taken as issued before the
+simulator started. Signatures are noise: nobody here checks them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from random import Random
 from urllib.parse import parse_qs, unquote
+from uuid import NAMESPACE_DNS, uuid5
 
 from proxy.simulator.answers import NOT_FOUND, Answer, SimRequest, as_json, token_expired, unauthenticated
 
@@ -29,6 +31,8 @@ class Token:
 
     app: str
     expires: float | None = None
+    of_user: bool = True
+    """Whether a user gave it. If not, it is a custom connection's, which has one organisation: its own."""
 
 
 class Tokens:
@@ -112,6 +116,8 @@ class Tokens:
             "scope": scope.split(),
             "jti": f"{self._random.getrandbits(128):032x}",
         }
+        if refresh:
+            claims["xero_userid"] = str(uuid5(NAMESPACE_DNS, client))
         access = f"{_part({'alg': 'RS256', 'typ': 'JWT'})}.{_part(claims)}.{self._noise(256)}"
         self._seen[access] = _read(access, check_expiry=self._check_expiry)
         grant = {"access_token": access, "expires_in": ACCESS_SECONDS, "token_type": "Bearer", "scope": scope}
@@ -143,7 +149,7 @@ def _read(credentials: str, *, check_expiry: bool) -> Token:
         payload = credentials.split(".")[1]
         claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         expires = float(claims["exp"]) if check_expiry and "exp" in claims else None
-        return Token(str(claims["client_id"]), expires)
+        return Token(str(claims["client_id"]), expires, of_user="xero_userid" in claims)
     except (IndexError, KeyError, TypeError, ValueError):
         return Token(DEFAULT_APP)
 

@@ -25,15 +25,16 @@ from proxy.simulator import answers
 from proxy.simulator.answers import Answer, SimRequest
 from proxy.simulator.budget import Budget
 from proxy.simulator.budgets import Budgets
-from proxy.simulator.calls import GATEWAY_ANSWERS, NO_ANSWER, Begun, Call, Decision, Fate, spoilt
+from proxy.simulator.calls import NO_ANSWER, Begun, Call, Decision, spoilt
 from proxy.simulator.connections import Connections
-from proxy.simulator.faults import FaultKind, Faults
+from proxy.simulator.faults import Fate, Fault, FaultKind, Faults, Place
 from proxy.simulator.idempotency import KeyCache, key_of
 from proxy.simulator.ledger import Entry, Ledger, Write, short_hash
 from proxy.simulator.options import Options
 from proxy.simulator.resources import Resources
-from proxy.simulator.tokens import DEFAULT_APP, Tokens
+from proxy.simulator.tokens import DEFAULT_APP, Token, Tokens
 
+_TELL_THE_APP = frozenset({FaultKind.INSUFFICIENT_SCOPE, FaultKind.DISCONNECTED})
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -64,7 +65,10 @@ class Xero:
         call = Call(self._sequence, request, now, self.options.epoch + now, instance)
         decision = self._decide(call)
         self._record(call, decision)
-        return Begun(call.sequence, decision.answer, self._done_at(decision, now), decision.fate)
+        done_at = max(self._done_at(decision, now), decision.not_before)
+        if decision.kept:
+            self._keys.complete(call.app, request, done_at)
+        return Begun(call.sequence, decision.answer, done_at, decision.fate)
 
     def finish(self, begun: Begun, _now: float) -> None:
         """The answer is complete, or lost: free the call's concurrency. A second time changes nothing."""
@@ -109,15 +113,18 @@ class Xero:
             return self._carry_out(call, lambda: self._tokens.perform(request, call.wall))
         token = self._tokens.bearer(request.header(b"authorization"), call.wall, call.instance)
         call.app = "" if isinstance(token, Answer) else token.app
-        if not path.startswith("/connections"):
-            call.tenant = request.header(b"xero-tenant-id") or call.app
+        connections = path.startswith("/connections")
+        if not connections:
+            call.tenant = request.header(b"xero-tenant-id")
+            if not call.tenant and isinstance(token, Token) and not token.of_user:
+                call.tenant = call.app
         if call.tenant:
             self._budgets.tenant(call.app, call.tenant, call.now).observe(call.now)
         if outage := self.faults.outage(call.now):
             return self._refuse(call, outage)
         if isinstance(token, Answer):
             return self._refuse(call, token)
-        return self._tenant_call(call) if call.tenant else self._connections_call(call)
+        return self._connections_call(call) if connections else self._tenant_call(call)
 
     def _connections_call(self, call: Call) -> Decision:
         app_minute = self._budgets.app(call.app)
@@ -128,14 +135,17 @@ class Xero:
         return _stamped(call, decision, self._app_header(call))
 
     def _tenant_call(self, call: Call) -> Decision:
-        if not self._connections.admits(call.tenant):
+        if not (call.tenant and self._connections.admits(call.tenant)):
             return self._refuse_for_app(call, answers.wrong_tenant(call.instance))
-        if fault := self.faults.pop(call.tenant, call.request.method, gate=True):
-            disconnected = fault.kind is FaultKind.DISCONNECTED
-            said = answers.wrong_tenant if disconnected else answers.insufficient_scope
-            return self._refuse_for_app(call, said(call.instance))
         budget = self._budgets.tenant(call.app, call.tenant, call.now)
         app_minute = self._budgets.app(call.app)
+        if fault := self.faults.pop(call.tenant, call.request.method, gate=True):
+            if limit := fault.failure.limit:
+                spent = budget.headers(app_minute, call.now, spent=limit)
+                return self._refuse(call, _answer(fault, call), spent)
+            if fault.kind in _TELL_THE_APP:
+                return self._refuse_for_app(call, _answer(fault, call))
+            return self._refuse(call, _answer(fault, call))
         refusal = budget.begin(app_minute, call.now, count_refused=self.options.count_refused)
         remaining = budget.headers(app_minute, call.now)
         if refusal:
@@ -151,18 +161,20 @@ class Xero:
         """Past the limits: faults that strike first, then the key, the execution, and the other faults."""
         request = call.request
         fault = self.faults.pop(call.tenant, request.method)
-        if fault and not fault.executed and fault.kind is not FaultKind.INTERNAL_ERROR:
+        if fault and fault.failure.place is Place.WAY and not fault.executed:
             return spoilt(fault, Decision(NO_ANSWER))
         # The identity host, which learns no app here, knows no keys.
+        if call.app and key_of(request) and self.faults.are_keys_down(call.now):
+            return Decision(answers.internal_error(call.instance))
         if call.app and (kept := self._keys.find(call.app, request, call.now)):
-            return spoilt(fault, Decision(kept, replayed=True))
+            return spoilt(fault, Decision(kept.answer, replayed=True, not_before=kept.complete_at))
         executed = fault is None or fault.executed
         answer = execute() if executed else NO_ANSWER
-        if fault and fault.kind is FaultKind.INTERNAL_ERROR:
-            answer = answers.internal_error(call.instance)
+        if fault and fault.failure.place is Place.XERO:
+            answer = _answer(fault, call)
         if call.app:
             self._keys.keep(call.app, request, answer, call.now)
-        return spoilt(fault, Decision(answer, executed=executed))
+        return spoilt(fault, Decision(answer, executed=executed, kept=bool(call.app)))
 
     def _refuse(self, call: Call, answer: Answer, remaining: Headers = ()) -> Decision:
         if problem := dict(answer.headers).get(b"X-Rate-Limit-Problem"):
@@ -205,9 +217,15 @@ class Xero:
             self.ledger.writes[Write(call.tenant, request.method, request.path, content)] += 1
 
 
+def _answer(fault: Fault, call: Call) -> Answer:
+    """What a failure that is an answer says to this call."""
+    make = fault.failure.answer
+    return make(call.instance) if make else NO_ANSWER
+
+
 def _stamped(call: Call, decision: Decision, remaining: Headers) -> Decision:
     """With the headers that Xero adds itself, and its gateway, which speaks in its place, does not."""
-    if decision.answer in GATEWAY_ANSWERS.values():
+    if decision.foreign:
         return decision
     stamp = (*remaining, (b"Xero-Correlation-Id", call.instance.encode()))
     return replace(decision, answer=decision.answer.adding(stamp))

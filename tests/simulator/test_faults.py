@@ -2,34 +2,94 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.simulator.calls import Fate
-from proxy.simulator.faults import Fault, FaultKind
-from tests.simulator.calls import API, PUT_BILL, ask, bill, call, make, said
+from proxy.simulator.faults import FAILURES, Executed, Fate, Fault, FaultKind, Place
+from tests.simulator.calls import API, PUT_BILL, REMAINING, ask, bill, call, field, make, said
+
+BODY = {Fate.ANSWERED: 200, Fate.TRUNCATED: 200, Fate.SLOW: 200}
+STATUSES = {
+    FaultKind.LIMIT_MINUTE: 429,
+    FaultKind.LIMIT_DAY: 429,
+    FaultKind.LIMIT_CONCURRENT: 429,
+    FaultKind.LIMIT_APP_MINUTE: 429,
+    FaultKind.UNAUTHORISED: 401,
+    FaultKind.INSUFFICIENT_SCOPE: 401,
+    FaultKind.OAUTH1: 401,
+    FaultKind.DISCONNECTED: 403,
+    FaultKind.CLIENT_CERTIFICATE: 403,
+    FaultKind.HIGH_VOLUME: 400,
+    FaultKind.PRECONDITION: 412,
+    FaultKind.TEAPOT: 418,
+    FaultKind.INTERNAL_ERROR: 500,
+    FaultKind.NGINX_ERROR: 500,
+    FaultKind.BAD_GATEWAY: 502,
+    FaultKind.EDGE_UNAVAILABLE: 503,
+    FaultKind.GATEWAY_TIMEOUT: 504,
+}
+KEYED = call("PUT", f"{API}/Invoices", bill("one"), idempotency_key="k")
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+@pytest.mark.parametrize("asked", [False, True], ids=["not-asked", "asked"])
+def test_a_failure_is_what_the_table_says_and_strikes_once(kind: FaultKind, asked: bool) -> None:
+    xero, failure = make(), FAILURES[kind]
+    xero.faults.fail_next(1, Fault(kind, executed=asked))
+    begun = xero.arrive(PUT_BILL, 0.0)
+    assert begun.fate is failure.fate
+    assert begun.answer.status == STATUSES.get(kind, BODY.get(failure.fate, 0))
+    if kind in STATUSES:
+        assert failure.text.startswith(str(STATUSES[kind]))
+    executed = failure.executed is Executed.YES or (asked and failure.executed is Executed.ASKED)
+    assert [entry.executed for entry in xero.ledger.entries] == [executed]
+    xero.finish(begun, 0.0)
+    after = ask(xero, PUT_BILL)
+    assert after.status == 200
+    counted = 1 if failure.place is Place.GATE else 2
+    assert field(after, b"X-MinLimit-Remaining") == str(60 - counted)
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_only_what_xero_itself_answers_is_kept_under_the_key(kind: FaultKind) -> None:
+    xero, failure = make(), FAILURES[kind]
+    xero.faults.fail_next(1, Fault(kind))
+    failed = ask(xero, KEYED)
+    again = ask(xero, KEYED)
+    if failure.place is Place.XERO:
+        assert (again.status, again.body) == (failed.status, failed.body)
+    else:
+        assert again.status == 200
 
 
 @pytest.mark.parametrize(
-    ("kind", "fate", "status", "executed"),
+    ("kind", "told"),
     [
-        (FaultKind.INTERNAL_ERROR, Fate.ANSWERED, 500, False),
-        (FaultKind.BAD_GATEWAY, Fate.ANSWERED, 502, False),
-        (FaultKind.EDGE_UNAVAILABLE, Fate.ANSWERED, 503, False),
-        (FaultKind.GATEWAY_TIMEOUT, Fate.ANSWERED, 504, False),
-        (FaultKind.RESET_BEFORE, Fate.RESET, 0, False),
-        (FaultKind.LOST_REPLY, Fate.RESET, 0, True),
-        (FaultKind.TRUNCATE, Fate.TRUNCATED, 200, True),
-        (FaultKind.SLOW_BODY, Fate.SLOW, 200, True),
-        (FaultKind.HANG, Fate.HUNG, 0, False),
-        (FaultKind.GARBAGE, Fate.GARBAGE, 0, False),
+        (FaultKind.LIMIT_MINUTE, ["10000", "0", "5000"]),
+        (FaultKind.LIMIT_DAY, ["10000", "60", "0"]),
+        (FaultKind.LIMIT_CONCURRENT, ["10000", "60", "5000"]),
+        (FaultKind.LIMIT_APP_MINUTE, ["0", "60", "5000"]),
+        (FaultKind.UNAUTHORISED, [None, None, None]),
+        (FaultKind.INSUFFICIENT_SCOPE, ["10000", None, None]),
+        (FaultKind.DISCONNECTED, ["10000", None, None]),
+        (FaultKind.INTERNAL_ERROR, ["9999", "59", "4999"]),
+        (FaultKind.BAD_GATEWAY, [None, None, None]),
     ],
 )
-def test_a_fault_strikes_once(kind: FaultKind, fate: Fate, status: int, executed: bool) -> None:
+def test_a_failure_tells_the_remaining_calls_that_xero_tells(kind: FaultKind, told: list[str | None]) -> None:
     xero = make()
     xero.faults.fail_next(1, Fault(kind))
-    begun = xero.arrive(PUT_BILL, 0.0)
-    assert (begun.fate, begun.answer.status) == (fate, status)
-    assert [e.executed for e in xero.ledger.entries] == [executed]
-    xero.finish(begun, 0.0)
-    assert ask(xero, PUT_BILL).status == 200
+    answer = ask(xero, call())
+    assert [field(answer, name) for name in REMAINING] == told
+    if "429" in kind:
+        assert (answer.body, field(answer, b"Content-Type")) == (b"", None)
+        assert (field(answer, b"Retry-After") is None) is (kind is FaultKind.LIMIT_CONCURRENT)
+
+
+def test_while_the_store_of_keys_is_down_keyed_calls_fail_and_are_not_kept() -> None:
+    xero = make()
+    xero.faults.keys_down(10.0)
+    assert [ask(xero, KEYED, now).status for now in (0.0, 9.0, 10.0)] == [500, 500, 200]
+    assert [entry.executed for entry in xero.ledger.entries] == [False, False, True]
+    xero.faults.keys_down(20.0)
+    assert ask(xero, PUT_BILL, 11.0).status == 200, "a call without a key is none of its business"
 
 
 @pytest.mark.parametrize("kind", [FaultKind.INTERNAL_ERROR, FaultKind.GATEWAY_TIMEOUT, FaultKind.HANG])

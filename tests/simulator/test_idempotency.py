@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.simulator.calls import Begun
 from proxy.simulator.faults import Fault, FaultKind
 from tests.simulator.calls import API, ask, bill, call, jwt, make
 
@@ -80,3 +81,33 @@ def test_a_key_is_heard_only_on_writes_and_up_to_128_characters() -> None:
     assert ask(xero, call("PUT", f"{API}/Invoices", bill("a"), idempotency_key="k" * 128)).status == 200
     assert ask(xero, call("PUT", f"{API}/Invoices", bill("a"), idempotency_key="k" * 129)).status == 400
     assert [ask(xero, call(idempotency_key="g" * 129)).status for _ in range(2)] == [200, 200]
+
+
+def test_a_repeat_that_comes_while_the_first_is_in_progress_waits_for_its_answer() -> None:
+    xero = make(latency=(1.0, 1.0))
+    request = call("PUT", f"{API}/Invoices", bill("one"), idempotency_key="k")
+    first, repeat = xero.arrive(request, 0.0), xero.arrive(request, 0.9)
+    assert (first.done_at, repeat.done_at) == (1.0, 1.9)
+
+
+def done_at(begun: Begun) -> float:
+    return begun.done_at
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_repeat_is_answered_before_the_first(seed: int) -> None:
+    xero = make(latency=(0.0, 5.0), seed=seed)
+    request = call("PUT", f"{API}/Invoices", bill("one"), idempotency_key="k")
+    first, *repeats = [xero.arrive(request, 0.0) for _ in range(4)]
+    assert min(map(done_at, repeats)) >= first.done_at
+    assert {begun.answer.body for begun in repeats} == {first.answer.body}
+    other = xero.arrive(call("PUT", f"{API}/Invoices", bill("two"), idempotency_key="k"), 0.0)
+    assert other.answer.status == 400
+
+
+@pytest.mark.parametrize("version", ["3.0", "3.1"])
+def test_practice_manager_knows_no_keys(version: str) -> None:
+    xero = make()
+    request = call("POST", f"/practicemanager/{version}/clients", {"name": "Ada"}, idempotency_key="k")
+    assert [ask(xero, request).status for _ in range(2)] == [200, 200]
+    assert list(xero.ledger.duplicates().values()) == [2]

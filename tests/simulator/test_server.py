@@ -62,7 +62,7 @@ async def test_expect_100_continue_is_answered(start: Start) -> None:
 async def test_a_body_of_any_size_goes_up_and_down(start: Start) -> None:
     simulator = await start()
     content = b"\x00\xff" * 4_000_000
-    headers = {"Authorization": "Bearer any", "Content-Type": "image/png"}
+    headers = {"Authorization": "Bearer any", "Xero-Tenant-Id": "t1", "Content-Type": "image/png"}
     url = f"{simulator.url}{API}/Invoices/one/Attachments/a.png"
     async with ClientSession(headers=headers) as session:
         async with session.put(url, data=io.BytesIO(content)) as uploaded:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from proxy.core.model import Headers
+from proxy.simulator.answers import SimRequest
 from proxy.simulator.faults import Fault, FaultKind
 from tests.simulator.calls import API, REMAINING, ask, bill, call, field, jwt, make, said
 
@@ -15,7 +19,7 @@ def test_connections_and_a_wrong_tenant_and_a_missing_scope_tell_only_the_apps_l
     assert (wrong.status, said(wrong)["Title"]) == (403, "Forbidden")
     assert said(wrong)["Detail"] == "AuthenticationUnsuccessful"
     assert (scope.status, said(scope)["Detail"]) == (401, "AuthorizationUnsuccessful")
-    assert field(scope, b"WWW-Authenticate") == "insufficient_scope"
+    assert field(scope, b"WWW-Authenticate") == "insufficent_scope"
     assert [one["tenantId"] for one in said(listed)] == ["t1"]
     for answer in (wrong, scope, listed):
         assert [field(answer, name) is not None for name in REMAINING] == [True, False, False]
@@ -50,9 +54,25 @@ def test_an_expired_jwt_is_refused_where_that_is_asked_for() -> None:
         assert ask(make(check_token_expiry=check, epoch=0.0), call(token=token), now).status == status
 
 
-def test_an_empty_tenant_is_the_apps_own_organisation() -> None:
+@pytest.mark.parametrize("headers", [(), ((b"Xero-Tenant-Id", b""),)], ids=["absent", "empty"])
+def test_a_call_that_names_no_organisation_is_forbidden_unless_its_connection_has_only_one(
+    headers: Headers,
+) -> None:
     xero = make()
-    ask(xero, call(tenant="", token=jwt(client_id="custom")))
+    for token, status in (
+        ("opaque", 403),
+        (jwt(client_id="app", xero_userid="somebody"), 403),
+        (jwt(client_id="custom"), 200),
+    ):
+        authorised = (*headers, (b"Authorization", f"Bearer {token}".encode()))
+        answer = ask(xero, SimRequest("GET", f"{API}/Organisation", authorised))
+        assert answer.status == status
+        if status == 403:
+            assert (said(answer)["Title"], said(answer)["Detail"]) == (
+                "Forbidden",
+                "AuthenticationUnsuccessful",
+            )
+            assert [field(answer, name) is not None for name in REMAINING] == [True, False, False]
     assert xero.tenants() == ["custom"]
 
 

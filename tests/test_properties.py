@@ -18,7 +18,7 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.fields import Fields
 from proxy.pipeline import Policy
-from proxy.simulator.faults import Fault, FaultKind
+from proxy.simulator.faults import FAILURES, Fault, FaultKind
 from proxy.simulator.windows import WindowKind
 from tests.inprocess import FakeCall, Proxy, Setup, token
 from tests.network import Network, Shape
@@ -173,7 +173,11 @@ PATHS = ("/api.xro/2.0/Contacts", "/api.xro/2.0/Invoices", "/files.xro/1.0/Files
 WAITS = (None, None, 0.0, 1.0, 30.0, 200.0, 600.0)
 LEAVES = (None, None, None, 0.0, 0.1, 1.0, 7.0, 61.0)
 UPLOADS = (0.0, 0.0, 0.0, 2.0)
-KINDS = (*map(str, FaultKind), "offline", "maintenance", "unavailable", "refused", "expired")
+KINDS = (
+    *(str(kind) for kind in FaultKind if not FAILURES[kind].limit),
+    *("offline", "maintenance", "unavailable", "refused", "expired"),
+)
+"""A 429 that is played without a limit being spent would count as one of our own."""
 
 
 def storm(count: int, span: float, seed: int) -> list[Visit]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from proxy.simulator.control import LONGEST_SECONDS, MOST, help_text
 from proxy.simulator.faults import FaultKind
 from proxy.simulator.options import Options
 from proxy.simulator.server import Simulator
@@ -61,7 +63,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         app_minute_limit=arguments.app_minute_limit,
         concurrent_limit=arguments.concurrent_limit,
         window_seconds=arguments.window_seconds,
-        windows=arguments.windows,
+        windows=WindowKind(arguments.windows),
         latency=(shortest / 1000, longest / 1000),
         jitter=arguments.jitter_ms / 1000,
         count_refused=arguments.count_refused,
@@ -83,70 +85,107 @@ def _break(simulator: Simulator, arguments: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="xero-proxy simulator", description="A strict stand-in for Xero.")
+    parser = argparse.ArgumentParser(
+        prog="xero-proxy simulator",
+        description="A strict stand-in for Xero: its limits, tokens, keys, failures and the Accounting API.",
+        epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add, default = parser.add_argument, Options()
     add("--listen", type=_address, default=("127.0.0.1", 8081), metavar="HOST:PORT", help="127.0.0.1:8081")
-    add("--minute-limit", type=_count, default=default.minute_limit, help="calls per tenant and window")
-    add("--window-seconds", type=_seconds, default=default.window_seconds, help="length of the minute window")
-    add("--windows", type=WindowKind, choices=list(WindowKind), default=default.windows)
-    add("--day-limit", type=_count, default=default.day_limit, help="calls per tenant and day")
-    add("--concurrent-limit", type=_count, default=default.concurrent_limit, help="in progress per tenant")
-    add("--app-minute-limit", type=_count, default=default.app_minute_limit, help="over all tenants")
+    add("--minute-limit", type=_count, default=60, metavar="N", help="calls per tenant and window")
+    add("--window-seconds", type=_seconds, default=60.0, metavar="S", help="length of the minute window")
+    add("--windows", choices=tuple(map(str, WindowKind)), default=str(default.windows), help="their kind")
+    add("--day-limit", type=_count, default=default.day_limit, metavar="N", help="calls per tenant and day")
+    add("--concurrent-limit", type=_count, default=5, metavar="N", help="calls in progress per tenant")
+    add("--app-minute-limit", type=_count, default=10_000, metavar="N", help="over all tenants")
     add("--latency-ms", type=_span, default=(0.0, 0.0), metavar="MIN:MAX", help="from arrival to answer")
-    add("--jitter-ms", type=_amount, default=0.0, help="longest time on the network before arrival")
+    add(
+        "--jitter-ms",
+        type=_amount,
+        default=0.0,
+        metavar="MS",
+        help="longest time on the network before arrival",
+    )
     add("--count-refused", action="store_true", help="a 429 spends a call too")
-    add("--foreign-per-minute", type=_amount, default=0.0, help="random calls of others per tenant")
+    add(
+        "--foreign-per-minute", type=_rate, default=0.0, metavar="N", help="random calls of others per tenant"
+    )
     add("--tenant", action="append", default=[], metavar="ID", help="only these exist (default: any)")
     add("--check-token-expiry", action="store_true", help="heed the exp of a JWT")
-    add("--seed", type=int, default=0, help="of everything random")
+    add("--seed", type=_seed, default=0, metavar="N", help="of everything random")
     add("--offline", type=_offline, action="append", default=[], metavar="TENANT[:SECONDS]")
-    add("--maintenance", type=_seconds, metavar="SECONDS", help="503 for everybody, so long")
-    add("--unavailable", type=_seconds, metavar="SECONDS", help="the other 503 for everybody")
-    kinds = ", ".join(FaultKind)
-    add("--fail-next", type=_failure, action="append", default=[], metavar="N:KIND", help=kinds)
+    add("--maintenance", type=_seconds, metavar="S", help="503 for everybody, so long")
+    add("--unavailable", type=_seconds, metavar="S", help="the other 503 for everybody")
+    add("--fail-next", type=_failure, action="append", default=[], metavar="N:KIND", help="kinds are below")
     return parser
 
 
+def _bad(words: str) -> argparse.ArgumentTypeError:
+    """What is said after the name of an argument."""
+    return argparse.ArgumentTypeError(f"must be {words}")
+
+
 def _address(text: str) -> tuple[str, int]:
-    host, separator, port = text.rpartition(":")
-    if not (host and separator and 0 <= int(port) <= 65535):
-        raise ValueError
-    return host.strip("[]"), int(port)
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise _bad(_AN_ADDRESS)
+    return host.strip("[]"), _port(port)
 
 
-def _count(text: str) -> int:
-    if (value := int(text)) < 1:
-        raise ValueError
-    return value
+def _whole(low: float, high: float, words: str) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise _bad(words) from None
+        if not low <= value <= high:
+            raise _bad(words)
+        return value
+
+    return read
 
 
-def _amount(text: str) -> float:
-    if not 0 <= (value := float(text)) < float("inf"):
-        raise ValueError
-    return value
+def _between(low: float, high: float, words: str) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise _bad(words)
+        return value
+
+    return read
 
 
-def _seconds(text: str) -> float:
-    if not (value := _amount(text)):
-        raise ValueError
-    return value
+_AN_ADDRESS = "HOST:PORT, such as 127.0.0.1:8081"
+_port = _whole(0, 65535, _AN_ADDRESS)
+_count = _whole(1, 10**9, "a whole number, 1 to 1,000,000,000")
+_times = _whole(1, MOST, f"N:KIND, where N is a whole number, 1 to {MOST:,}")
+_seed = _whole(-math.inf, math.inf, "a whole number")
+_amount = _between(0, 86_400_000, "a number, 0 to 86,400,000")
+_rate = _between(0, MOST, f"a number, 0 to {MOST:,}")
+_seconds = _between(0.001, LONGEST_SECONDS, "a number of seconds, from 0.001 to 10 years")
 
 
 def _span(text: str) -> tuple[float, float]:
     shortest, separator, longest = text.partition(":")
     span = _amount(shortest), _amount(longest if separator else shortest)
     if span[0] > span[1]:
-        raise ValueError
+        raise _bad("MIN:MAX, the smaller first")
     return span
 
 
 def _offline(text: str) -> tuple[str, float | None]:
     tenant, separator, seconds = text.partition(":")
     if not tenant:
-        raise ValueError
+        raise _bad("TENANT or TENANT:SECONDS")
     return tenant, _seconds(seconds) if separator else None
 
 
 def _failure(text: str) -> tuple[int, FaultKind]:
     times, _, kind = text.partition(":")
-    return _count(times), FaultKind(kind)
+    if kind not in list(FaultKind):
+        raise _bad(f"N:KIND, where KIND is one of {', '.join(FaultKind)}")
+    return _times(times), FaultKind(kind)

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from proxy.clock import Clock
 from proxy.simulator.answers import SimRequest
-from proxy.simulator.control import PREFIX, Controls, control
+from proxy.simulator.control import Controls, control, is_control
 from proxy.simulator.delivery import deliver, dropped, whole
 from proxy.simulator.faults import Fault, FaultKind
 from proxy.simulator.ledger import Ledger
@@ -143,7 +143,7 @@ class Simulator:
         except (ConnectionError, web.RequestPayloadError):
             return dropped(request)
         call = SimRequest(request.method, request.raw_path, request.raw_headers, body)
-        if call.path.startswith(PREFIX):
+        if is_control(call.path):
             return whole(control(Controls(self.xero, self.now, self.advance, self.reset), call))
         xero = self.xero
         if transit := xero.transit():

@@ -72,7 +72,7 @@ def records(request: SimRequest, plural: str) -> list[Record]:
         body = parse_qs(body.decode("latin-1")).get("xml", [""])[0].encode()
     try:
         value = _value(ET.fromstring(body)) if body.lstrip()[:1] == b"<" else json.loads(body)  # noqa: S314 - expat bounds expansion, and a simulator has no secrets
-    except (ValueError, ET.ParseError) as error:
+    except (ValueError, RecursionError, ET.ParseError) as error:
         raise Unreadable(str(error)) from error
     if isinstance(value, dict):
         value = value.get(plural, value.get(singular_of(plural), value))

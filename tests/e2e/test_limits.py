@@ -8,6 +8,7 @@ import pytest
 
 from proxy.simulator.windows import WindowKind
 from tests.e2e.harness import Reply, both, request, sidecar
+from tests.inprocess import token
 from tests.sockets import origin
 
 pytestmark = pytest.mark.looptime
@@ -127,7 +128,8 @@ async def test_connections_take_only_the_apps_limit(path: bytes) -> None:
 
 
 async def test_an_empty_tenant_is_the_app_itself() -> None:
-    mine = request(b"GET /api.xro/2.0/Contacts", b"Xero-Tenant-Id:")
+    custom = b"Authorization: " + token("custom")  # a custom connection's, which names no user
+    mine = request(b"GET /api.xro/2.0/Contacts", b"Xero-Tenant-Id:", custom)
     async with both(None, tenant_minute_limit=1, max_wait_seconds=1) as (proxy, _):
         assert (await proxy.ask(mine)).status == 200
         assert (await proxy.ask(mine)).class_ == "refused_minute"

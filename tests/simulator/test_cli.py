@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
 import sys
@@ -8,6 +9,8 @@ import sys
 import pytest
 
 from proxy.simulator.cli import run_simulator
+from proxy.simulator.control import CALLS, ORDERS
+from proxy.simulator.faults import FaultKind
 
 PROGRAM = "import sys; from proxy.simulator.cli import run_simulator; sys.exit(run_simulator(sys.argv[1:]))"
 
@@ -70,19 +73,32 @@ async def test_faults_are_flags_too() -> None:
         ["--latency-ms", "fast"],
         ["--jitter-ms", "-1"],
         ["--fail-next", "1:unheard_of"],
+        ["--fail-next", "many:500"],
+        ["--fail-next", "1000001:500"],
+        ["--foreign-per-minute", "inf"],
+        ["--seed", "pi"],
+        ["--day-limit", "9" * 5000],
         ["--offline", ":5"],
         ["--maintenance", "soon"],
     ],
-    ids=" ".join,
+    ids=lambda flags: " ".join(flags)[:40],
 )
 def test_a_bad_flag_is_named_and_ends_with_2(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_simulator(flags) == 2
-    assert flags[0] in capsys.readouterr().err
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert flags[0] in last
+    if len(flags) > 1:
+        assert re.search(
+            r": (must be [^_]|invalid choice: 'square' \(choose from 'rolling', 'fixed'\))", last
+        )
 
 
-def test_help_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_tells_of_every_control_call_and_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_simulator(["--help"]) == 0
-    assert "--foreign-per-minute" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    for name in ("--foreign-per-minute", *CALLS, *ORDERS, *FaultKind):
+        assert name in told
+    assert max(map(len, told.splitlines())) <= 100
 
 
 def test_an_address_that_is_taken_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from math import inf
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,7 @@ from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
 from tests.clients.matrix import CLIENTS
 from tests.clients.matrix import rows as scenarios
 from tests.operators import Operators, use_everything
+from tests.simulator.tables import controls, failures, orders, resources
 from tests.test_telemetry import REQUEST_FIELDS
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +92,12 @@ def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     lines += [f"| {' | '.join(str(cell).replace('|', BAR) for cell in row)} |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def rows_of(make: Callable[[], Iterable[tuple[str, ...]]]) -> str:
+    """A table of which the heads are the first row."""
+    heads, *rows = make()
+    return table(heads, rows)
 
 
 def code(values: Iterable[object]) -> str:
@@ -279,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     each.__name__: each
     for each in (settings, answers, responses, sources, retries, metrics, labels, line, clients)
 }
+TABLES |= {each.__name__: partial(rows_of, each) for each in (controls, orders, failures, resources)}
 
 
 def renewed(text: str) -> str:

@@ -163,7 +163,9 @@ class Settings:
         "id", choice(TenantLabel), "tenant in metrics; at most 500 values, the rest as `other`"
     )
     log_level: LogLevel = _setting("info", choice(LogLevel), "least important log lines that are written")
-    log_format: LogFormat = _setting("json", choice(LogFormat), "`console` for people")
+    log_format: LogFormat = _setting(
+        "json", choice(LogFormat), "`console` for people, as in a terminal where this is not set"
+    )
     admin_token: str = _setting(
         "", TOKEN, "bearer token for admin calls that change something; without it they are refused"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 
@@ -253,7 +253,7 @@ def _pipeline(
     )
 
 
-async def run_until_stopped(settings: Settings) -> int:
+async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], None]) -> int:
     """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not start, 2 where
     no start can mend that: a setting names what must not be used. A SIGINT during the drain ends it: whoever
     presses Ctrl-C again will not wait.
@@ -266,12 +266,12 @@ async def run_until_stopped(settings: Settings) -> int:
     sidecar = Sidecar(settings, log, clock, Random())
     collect_garbage()
     try:
-        return await _run(sidecar, log)
+        return await _run(sidecar, log, started)
     finally:
         log.close(LOG_FLUSH_SECONDS)  # in this thread: nothing is left to keep waiting
 
 
-async def _run(sidecar: Sidecar, log: Log) -> int:
+async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -283,6 +283,7 @@ async def _run(sidecar: Sidecar, log: Log) -> int:
     except BadSettings as bad:
         log.error("cannot_start", reason=str(bad))  # noqa: TRY400 - as above
         return 2
+    started(sidecar)
     await stop.wait()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, sidecar.hurry)
     await sidecar.stop()

@@ -1,6 +1,6 @@
 """The command line: `serve`, `check`, `simulator` and `demo`.
 
-Exit codes: 0 done, 1 failed at run time, 2 bad settings.
+Exit codes: 0 done, 1 failed at run time, 2 bad settings or arguments.
 """
 
 from __future__ import annotations
@@ -8,14 +8,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import math
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from config.settings import PREFIX, BadSettings, Settings, effective, read_settings
+from config.values import ORIGIN, LogFormat
 from proxy import __version__
+from proxy.banner import banner, reached_at
+
+if TYPE_CHECKING:
+    from proxy.app import Sidecar
 
 DONE, FAILED, BAD_SETTINGS = 0, 1, 2
+FREE_PORTS = {f"{PREFIX}LISTEN": "127.0.0.1:0", f"{PREFIX}ADMIN_LISTEN": "127.0.0.1:0"}
+"""Where the demo listens unless it is told otherwise, so that it runs beside a sidecar that serves."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_simulator(arguments[1:])
     command = _parser().parse_args(arguments)
     try:
-        settings = read_settings(os.environ)
+        settings = read_settings((FREE_PORTS if command.name == "demo" else {}) | os.environ)
     except BadSettings as bad:
         print("Bad settings; nothing was started.", *bad.problems, sep="\n  ", file=sys.stderr)
         return BAD_SETTINGS
@@ -81,8 +92,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _span(text: str) -> float:
     """The length of a demo: in less time there is nothing to see, in more `MAX_WAIT_SECONDS` is too short."""
-    if not 4 <= (seconds := float(text)) <= 180:
-        raise argparse.ArgumentTypeError("must be 4 to 180")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 4 <= seconds <= 180:
+        raise argparse.ArgumentTypeError("must be a number of seconds, 4 to 180")
     return seconds
 
 
@@ -90,14 +105,28 @@ async def _serve(settings: Settings, *, simulator: bool) -> int:
     gc.disable()  # until all is there: nothing of it is garbage
     from proxy.app import run_until_stopped
 
+    if sys.stdout.isatty() and f"{PREFIX}LOG_FORMAT" not in os.environ:
+        settings = replace(settings, log_format=LogFormat.CONSOLE)
     if not simulator:
-        return await run_until_stopped(settings)
+        return await run_until_stopped(settings, partial(_welcome, settings, ""))
     from proxy.simulator.server import Simulator
 
     embedded = Simulator()
     await embedded.start()
     try:
-        upstream = {f"{PREFIX}{name}": embedded.url for name in ("UPSTREAM", "IDENTITY_UPSTREAM")}
-        return await run_until_stopped(read_settings({**os.environ, **upstream}))
+        here = ORIGIN.read(embedded.url)
+        if here is None:
+            raise ValueError(f"the simulator calls itself {embedded.url}")
+        settings = replace(settings, upstream=here, identity_upstream=here)
+        return await run_until_stopped(settings, partial(_welcome, settings, embedded.url))
     finally:
         await embedded.close()
+
+
+def _welcome(settings: Settings, simulator: str, sidecar: Sidecar) -> None:
+    """Tell people where it is and what to try. A program that reads the log gets nothing but the log."""
+    if not sys.stdout.isatty():
+        return
+    callers = reached_at(settings.listen, sidecar.port)
+    admin = reached_at(settings.admin_listen, sidecar.admin_port)
+    print(banner(callers, admin, upstream=str(settings.upstream), simulator=simulator), end="", flush=True)

@@ -17,7 +17,7 @@ from typing import TextIO
 import orjson
 import pytest
 
-from config.settings import read_settings
+from config.settings import Settings, read_settings
 from proxy.cli import main
 from proxy.clock import Clock
 from proxy.demo.run import demo
@@ -39,7 +39,7 @@ async def played(
     with path.open("wb") as file:
         log = Log(clock.wall, descriptor=file.fileno())
         settings = read_settings({**ANY_PORT, **environ})
-        kept = await demo(settings, seconds, Lines(stream), stop, log, str(path))
+        kept = await demo(settings, seconds, Lines(stream), stop, log)
         assert log.close(5.0)
     return kept, stream.getvalue(), [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
@@ -51,10 +51,13 @@ async def test_every_request_is_answered_without_a_429_of_our_own_or_a_write_don
     kept, text, logged = await played(tmp_path)
     assert kept
     summary = text.rpartition("\n\n")[2]
-    sent = int(re.findall(r"Sent +(\d+) requests, [1-9]\d* of them writes: all answered", summary)[0])
-    assert re.search(r"Waited +median \d+\.\d s, longest \d+\.\d s; the urgent ones \d\.\d s", summary)
+    (total,) = re.findall(r"Sent +([\d,]+) requests, [1-9]\d* of them writes: all answered", summary)
+    sent = int(total.replace(",", ""))
+    waited = re.findall(r"median (\d+\.\d) s, longest (\d+\.\d) s; urgent \d+\.\d s, \d+\.\d s", summary)
+    (median, longest), unscaled = (tuple(map(float, each)) for each in waited)
+    assert unscaled == pytest.approx((median * 15, longest * 15), abs=1.5)
     assert re.search(r"Retried +[1-9]\d* times; writes that Xero executed twice: 0\n", summary)
-    assert re.search(r"429s +0 of our own; [1-9] met because of somebody else", summary)
+    assert re.search(r"429s +0 of our own; [1-9]\d* met because of somebody else", summary)
     assert "60 of 60 calls in the fullest minute, 5 at once" in summary
     assert float(re.findall(r"used (\d+\.\d)% of it", summary)[0]) > 95
     assert Counter(line["event"] for line in logged)["request"] == sent
@@ -63,16 +66,41 @@ async def test_every_request_is_answered_without_a_429_of_our_own_or_a_write_don
 
 @pytest.mark.looptime
 async def test_plain_lines_tell_what_happens_and_fit_a_file(tmp_path: Path) -> None:
-    _, text, _ = await played(tmp_path, seconds=12.0)
+    _, text, _ = await played(tmp_path, seconds=16.0)
     assert ESCAPE not in text
-    first, second, third, fourth = text.splitlines()[:4]
-    assert "6 organisations" in first
-    assert "Time is scaled: a minute lasts 1.8 s" in second
-    assert "60 calls a minute, 5 at once" in third
-    assert re.search(r"Status page .*http://127\.0\.0\.1:\d+/", fourth)
+    told = text.partition("\n\n")[0]
+    assert "6 organisations" in told
+    assert "Time is scaled, here and on the page: 1 s stands for 37.5 s. A minute\n" in told
+    assert "lasts 1.6 s, the pause after an outage 8 s (really 5 min),\n" in told
+    assert "the longest wait 3.2 s (really 2 min)." in told
+    assert "60 calls a minute, 5 at once" in told
+    assert re.search(r"Status page .*http://127\.0\.0\.1:\d+/", told)
     assert "Kauri Timber goes offline" in text
-    assert re.search(r"0:03  sent \d+, .*Kauri Timber \d+ for offline \d\.\d s", text)
-    assert max(len(line) for line in (first, second, third, fourth)) < 80
+    assert re.search(r"0:09  sent \d+, .*Kauri Timber \d+ for offline \d\.\d s", text)
+    assert max(map(len, told.splitlines())) < 80
+
+
+@pytest.mark.looptime
+async def test_waits_and_holds_are_to_each_other_as_in_production(tmp_path: Path) -> None:
+    kept, text, logged = await played(tmp_path, seconds=20.0)
+    assert kept
+    (told,) = re.findall(r"(\d+) were told at once: offline for longer than they could wait", text)
+    refused = [line for line in logged if line.get("class") in {"offline", "refused_offline"}]
+    assert len(refused) == int(told) > 20
+    waited = [line for line in logged if line.get("limit") == "offline" and line["status"] == 200]
+    assert len(waited) > 20
+    begun = next(line for line in logged if line.get("reason") == "offline" and line.get("action") == "begun")
+    settings = read_settings({})
+    ratio = settings.max_wait_seconds / settings.offline_backoff_seconds
+    assert begun["seconds"] == pytest.approx(10.0)
+    assert max(float(str(line["queue_seconds"])) for line in waited) <= 10.0 * ratio
+
+
+@pytest.mark.looptime
+async def test_a_state_file_of_the_settings_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    await played(tmp_path, seconds=4.0, interrupt_at=1.0, XERO_PROXY_STATE_FILE=str(path))
+    assert not path.exists()
 
 
 @pytest.mark.looptime
@@ -93,9 +121,13 @@ async def test_an_interrupted_demo_answers_who_waits_at_once_and_sums_up(tmp_pat
     assert Counter(line["event"] for line in logged)["request"] == int(sent)
 
 
-def begun(stdout: int | TextIO = subprocess.PIPE, **environ: str) -> subprocess.Popen[str]:
+def begun(stdout: int | TextIO = subprocess.PIPE, *arguments: str, **environ: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        PROGRAM, env={**os.environ, **ANY_PORT, **environ}, stdout=stdout, stderr=subprocess.PIPE, text=True
+        [*PROGRAM, *arguments],
+        env={**os.environ, **ANY_PORT, **environ},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -108,9 +140,34 @@ def test_ctrl_c_ends_it_with_the_summary_and_0(tmp_path: Path) -> None:
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     assert "writes that Xero executed twice: 0\n" in out
-    (path,) = tmp_path.iterdir()
-    assert out.endswith(f"{path}\n")
-    assert '"event":"listening"' in path.read_text()
+    assert list(tmp_path.iterdir()) == [], "it leaves no files"
+
+
+def test_what_failed_is_told_from_the_log_and_ends_with_1(tmp_path: Path) -> None:
+    fails = {"TMPDIR": str(tmp_path), "XERO_PROXY_RETRY_ATTEMPTS": "1"}
+    process = begun(subprocess.PIPE, "--seconds", "4", **fails)
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert '"level":"warning"' in err
+    assert '"level":"info"' not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("environ", "port"), [({}, 0), (dict.fromkeys(ANY_PORT, "127.0.0.1:4711"), 4711)])
+def test_it_takes_free_ports_unless_it_is_told_which(
+    environ: dict[str, str], port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Settings] = []
+
+    def run(settings: Settings, **_: object) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("proxy.demo.run_demo", run)
+    for name, value in ({**environ, "XERO_PROXY_ADMIN_LISTEN": "127.0.0.1:0"} if environ else {}).items():
+        monkeypatch.setenv(name, value)
+    assert main(["demo"]) == 0
+    assert (seen[0].listen.port, seen[0].admin_listen.port) == (port, 0)
 
 
 @pytest.mark.parametrize("name", sorted(ANY_PORT))
@@ -146,4 +203,4 @@ def test_a_length_that_makes_no_sense_is_refused(seconds: str, capsys: pytest.Ca
     with pytest.raises(SystemExit) as stopped:
         main(["demo", "--seconds", seconds])
     assert stopped.value.code == 2
-    assert "--seconds" in capsys.readouterr().err
+    assert "argument --seconds: must be a number of seconds, 4 to 180" in capsys.readouterr().err

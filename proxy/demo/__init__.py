@@ -15,7 +15,6 @@ import os
 import signal
 import sys
 import tempfile
-from pathlib import Path
 
 from config.settings import Settings
 from proxy.app import LOG_FLUSH_SECONDS, CannotListen
@@ -27,14 +26,25 @@ from proxy.log import Log, take_library_logs
 __all__ = ["run_demo"]
 
 
+LINES_SHOWN = 20
+
+
 def run_demo(settings: Settings, *, seconds: float, plain: bool) -> int:
-    """Play the demo in about `seconds`. 0 if all went as it is to go, 1 if not or a port cannot be had."""
+    """Play the demo in about `seconds`. 0 if all went as it is to go, 1 if not or a port cannot be had.
+
+    The sidecar's log would break the table: it goes to a file without a name, and its warnings are shown
+    where not all went as it is to go.
+    """
     display = display_for(sys.stdout, os.environ, plainly=plain)
-    descriptor, path = tempfile.mkstemp(prefix="xero-proxy-demo-", suffix=".log")
     try:
-        return 0 if asyncio.run(_logged(settings, seconds, display, descriptor, path)) else 1
+        with tempfile.TemporaryFile() as file:
+            if asyncio.run(_logged(settings, seconds, display, file.fileno())):
+                return 0
+            file.seek(0)
+            warnings = [line for line in file if b'"level":"info"' not in line]
+            sys.stderr.writelines(line.decode() for line in warnings[-LINES_SHOWN:])
+            return 1
     except CannotListen as reason:
-        Path(path).unlink()
         sys.stderr.write(f"xero-proxy demo: {reason}\n")
         return 1
     except OSError as error:  # what is left of the output must not fail again when the interpreter flushes it
@@ -42,19 +52,17 @@ def run_demo(settings: Settings, *, seconds: float, plain: bool) -> int:
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"xero-proxy demo: cannot write: {error.strerror}\n")
         return 1
-    finally:
-        os.close(descriptor)
 
 
-async def _logged(settings: Settings, seconds: float, display: Display, descriptor: int, path: str) -> bool:
-    """The sidecar's log goes to a file, since it would break the table; a signal ends the demo early."""
+async def _logged(settings: Settings, seconds: float, display: Display, descriptor: int) -> bool:
+    """The sidecar's log goes to `descriptor`; a signal ends the demo early."""
     clock = Clock()
-    log = Log(clock.wall, level=settings.log_level, form=settings.log_format, descriptor=descriptor)
+    log = Log(clock.wall, descriptor=descriptor)
     take_library_logs(log, settings.log_level)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        return await demo(settings, seconds, display, stop, log, path)
+        return await demo(settings, seconds, display, stop, log)
     finally:
         await asyncio.get_running_loop().run_in_executor(None, log.close, LOG_FLUSH_SECONDS)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from math import ceil
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
 from proxy.clock import Clock
-from proxy.demo.load import ORGANISATIONS, Planned
+from proxy.demo.load import ORGANISATIONS, PACE, PATIENCE_MINUTES, Planned
 from proxy.demo.tally import Tally
 
 NO_ANSWER = 0
@@ -58,6 +59,8 @@ class Callers:
         }
         if request.urgent:
             headers["Priority"] = "u=0"
+        if request.patient:
+            headers["Prefer"] = f"wait={ceil(60 * PATIENCE_MINUTES / PACE * self._scale)}"
         status, fields = NO_ANSWER, {}
         try:
             async with session.request(

@@ -10,8 +10,9 @@ from random import Random
 from typing import Any, NoReturn
 
 from config.settings import Settings
-from config.values import ORIGIN, Address
+from config.values import ORIGIN
 from proxy.app import CannotListen, Sidecar
+from proxy.banner import reached_at
 from proxy.clock import Clock
 from proxy.demo import load
 from proxy.demo.callers import Callers
@@ -26,29 +27,34 @@ from proxy.simulator.server import Simulator
 
 DRAIN_SECONDS = 1.0
 SEED = 20
+SCALED = (
+    "max_wait_seconds",
+    "offline_backoff_seconds",
+    "retry_backoff_seconds",
+    "retry_backoff_max_seconds",
+)
 
 
-async def demo(
-    settings: Settings, seconds: float, display: Display, stop: asyncio.Event, log: Log, log_path: str
-) -> bool:
+async def demo(settings: Settings, seconds: float, display: Display, stop: asyncio.Event, log: Log) -> bool:
     """Play the demo in about `seconds`, less if `stop` is set; whether all went as it is to go.
 
-    `log_path` is where `log` writes. Raises CannotListen before anything is sent.
+    Raises CannotListen before anything is sent.
     """
     clock, scale = Clock(), seconds / load.SECONDS
     options = _options(scale)
     async with _simulator(options, clock) as simulator:
-        sidecar = await _listening(_scaled(settings, scale, simulator.url), log, clock)
-        callers = Callers(_url(settings.listen, sidecar.port), scale, clock)
+        scaled = _scaled(settings, scale, simulator.url)
+        sidecar = await _listening(scaled, log, clock)
+        callers = Callers(reached_at(settings.listen, sidecar.port), scale, clock)
         snapshot, minute_limit = sidecar.scheduler.snapshot, settings.tenant_minute_limit
         witness = Witness(snapshot, minute_limit, simulator, options, callers.tallies)
-        frame = _frames(witness, seconds, scale, clock)
+        frame = _frames(witness, seconds, scaled.offline_backoff_seconds, clock)
         try:
             _trouble(simulator, scale, clock)
-            words = introduction(seconds, scale, _url(settings.admin_listen, sidecar.admin_port))
+            words = introduction(seconds, scaled, reached_at(settings.admin_listen, sidecar.admin_port))
             showing = asyncio.ensure_future(_show(display, words, frame, clock))
             await _play(callers, sidecar, stop, showing)
-            outcome = witness.outcome(log_path, log.dropped)
+            outcome = witness.outcome(load.PACE / scale)
             display.end(frame(), summary(outcome, display.style))
         finally:
             display.close()
@@ -83,16 +89,15 @@ async def _show(
         await clock.sleep_until(clock.now() + display.every)
 
 
-def _frames(witness: Witness, seconds: float, scale: float, clock: Clock) -> Callable[[], Frame]:
-    began = clock.now()
-    story = tuple((beat.at * scale, beat.text) for beat in load.STORY)
-    return lambda: Frame(clock.now() - began, seconds, witness.rows(), story)
+def _frames(witness: Witness, seconds: float, pause: float, clock: Clock) -> Callable[[], Frame]:
+    began, scale = clock.now(), seconds / load.SECONDS
+    story = tuple((beat.at * scale, beat.text) for beat in load.story(pause / scale))
+    return lambda: Frame(clock.now() - began, seconds, load.PACE / scale, witness.rows(), story)
 
 
 def _trouble(simulator: Simulator, scale: float, clock: Clock) -> None:
     """Everything that goes wrong at Xero, from now on."""
-    minutes = 60 / (load.MINUTE_SECONDS * scale)
-    simulator.foreign_rate(load.TIDE.name, load.TIDE.others * minutes)
+    simulator.foreign_rate(load.TIDE.name, load.TIDE.others * load.PACE / scale)
     simulator.fail_next(load.LOST_ANSWERS, FaultKind.LOST_REPLY, load.PIXEL.name)
     offline = load.OFFLINE_FOR * scale
     clock.call_at(clock.now() + load.OFFLINE_AT * scale, lambda: simulator.offline(load.KAURI.name, offline))
@@ -116,8 +121,9 @@ def _scaled(settings: Settings, scale: float, upstream: str) -> Settings:
         upstream=origin,
         identity_upstream=origin,
         minute_window_seconds=load.MINUTE_SECONDS * scale,
-        offline_backoff_seconds=load.OFFLINE_SECONDS * scale,
         drain_seconds=DRAIN_SECONDS,
+        state_file="",  # it belongs to the sidecar that serves
+        **{name: getattr(settings, name) * scale / load.PACE for name in SCALED},
     )
 
 
@@ -139,9 +145,3 @@ async def _listening(settings: Settings, log: Log, clock: Clock) -> Sidecar:
         await sidecar.stop()
         raise
     return sidecar
-
-
-def _url(address: Address, port: int) -> str:
-    """Where to reach what listens on `address`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)  # noqa: S104 - not bound to
-    return f"http://{Address(host, port)}"

@@ -36,10 +36,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One moment; `elapsed` and the times of `story` (when, what) are seconds from the start."""
+    """One moment; `elapsed` and the times of `story` (when, what) are seconds from the start, each of which
+    stands for `pace` seconds at Xero.
+    """
 
     elapsed: float
     total: float
+    pace: float
     rows: tuple[Row, ...]
     story: tuple[tuple[float, str], ...] = ()
 
@@ -68,7 +71,9 @@ def table(frame: Frame, width: int, style: Style) -> list[str]:
         f"{'waits for':<{_REASON}}{'retries':>7}{'429s':>6}"
     )
     return [
-        style.paint(f"{clock(frame.elapsed)} of about {clock(frame.total)}", BOLD),
+        style.paint(
+            f"{clock(frame.elapsed)} of about {clock(frame.total)}; 1 s stands for {frame.pace:.3g} s", BOLD
+        ),
         style.paint(head, DIM),
         *(_line(row, bar, style) for row in frame.rows),
         _totals(frame.rows, bar, style),

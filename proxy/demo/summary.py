@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from proxy.demo.load import MINUTE_SECONDS, OFFLINE_SECONDS, ORGANISATIONS
+from config.settings import Settings
+from proxy.demo.load import ORGANISATIONS
 from proxy.demo.screen import BOLD, GREEN, RED, Style
 from proxy.demo.tally import Refusals, Tally
 
@@ -26,8 +27,8 @@ class Outcome:
     limit: int
     busiest: str
     share: float | None
-    log_path: str
-    log_dropped: int
+    pace: float
+    """Seconds at Xero for which a second of the demo stands."""
 
     @property
     def kept(self) -> bool:
@@ -36,12 +37,15 @@ class Outcome:
         return not (failed or self.refusals.own or self.doubled)
 
 
-def introduction(seconds: float, scale: float, status: str) -> list[str]:
+def introduction(seconds: float, scaled: Settings, status: str) -> list[str]:
     """What is about to happen, and where to look; `status` is the address of the admin port."""
-    minute, rest = MINUTE_SECONDS * scale, OFFLINE_SECONDS * scale
+    minute, pause = scaled.minute_window_seconds, scaled.offline_backoff_seconds
+    pace, wait = 60 / minute, scaled.max_wait_seconds
     return [
         f"xero-proxy demo: {len(ORGANISATIONS)} organisations at a simulated Xero, about {seconds:g} s.",
-        f"Time is scaled: a minute lasts {minute:.2g} s, the pause after an outage {rest:.2g} s.",
+        f"Time is scaled, here and on the page: 1 s stands for {pace:.3g} s. A minute",
+        f"lasts {minute:.2g} s, the pause after an outage {pause:.2g} s ({_real(pause * pace)}),",
+        f"the longest wait {wait:.2g} s ({_real(wait * pace)}).",
         "The limits are Xero's, for each organisation: 60 calls a minute, 5 at once.",
         f"Status page while this runs: {status}/   Ctrl-C ends it.",
         "",
@@ -49,12 +53,15 @@ def introduction(seconds: float, scale: float, status: str) -> list[str]:
 
 
 def summary(outcome: Outcome, style: Style) -> list[str]:
-    """Lines of at most 79 columns, the path of the log aside."""
+    """Lines of at most 79 columns."""
     retries = sum(tally.retries for tally in outcome.tallies)
     mine, theirs = outcome.refusals.own, outcome.refusals.met
-    facts = [
-        ("Sent", _sent(outcome)),
-        ("Waited", _waited(outcome)),
+    facts = [("Sent", _sent(outcome))]
+    if told := sum(tally.told for tally in outcome.tallies):
+        facts.append(("", f"{told} were told at once: offline for longer than they could wait"))
+    facts += [
+        ("Waited", _waited(outcome, 1.0)),
+        ("", f"without scaling: {_waited(outcome, outcome.pace)}"),
         ("Retried", f"{retries} times; writes that Xero executed twice: {outcome.doubled}"),
         ("429s", f"{mine} of our own; {theirs} met because of somebody else*"),
         (
@@ -66,8 +73,6 @@ def summary(outcome: Outcome, style: Style) -> list[str]:
         facts.append(
             ("", f"{outcome.busiest} used {outcome.share:.1%} of it; a round trip a minute is the price")
         )
-    lost = f" ({outcome.log_dropped} lines lost)" if outcome.log_dropped else ""
-    facts.append(("Log", f"{outcome.log_path}{lost}"))
     code = f"{BOLD};{GREEN if outcome.kept else RED}"
     return [f"{style.paint(f'{name:<9}', code)}{text}" for name, text in facts]
 
@@ -78,7 +83,8 @@ def _sent(outcome: Outcome) -> str:
         for name in ("sent", "writes", "answered", "failed", "given_up")
     )
     text = f"{sent:,} requests, {writes:,} of them writes: "
-    text += "all answered" if answered == sent else f"{answered:,} answered"
+    told = sum(tally.told for tally in outcome.tallies)
+    text += "all answered" if answered + told == sent else f"{answered + told:,} answered"
     if failed:
         text += f", {failed:,} failed"
     if given_up:
@@ -86,12 +92,17 @@ def _sent(outcome: Outcome) -> str:
     return text
 
 
-def _waited(outcome: Outcome) -> str:
-    waits = [wait for tally in outcome.tallies for wait in tally.waits]
-    urgent = [wait for tally in outcome.tallies for wait in tally.urgent_waits]
+def _waited(outcome: Outcome, pace: float) -> str:
+    waits = [wait * pace for tally in outcome.tallies for wait in tally.waits]
+    urgent = [wait * pace for tally in outcome.tallies for wait in tally.urgent_waits]
     if not (waits and urgent):
         return "nobody yet"
     return (
         f"median {median(waits):.1f} s, longest {max(waits):.1f} s; "
-        f"the urgent ones {median(urgent):.1f} s and {max(urgent):.1f} s"
+        f"urgent {median(urgent):.1f} s, {max(urgent):.1f} s"
     )
+
+
+def _real(seconds: float) -> str:
+    """A time that is not scaled."""
+    return f"really {seconds / 60:g} min" if seconds >= 60 else f"really {seconds:g} s"

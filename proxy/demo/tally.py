@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from proxy.simulator.ledger import Entry
 
 TOO_MANY_REQUESTS = 429
+_OFFLINE = frozenset({"offline", "refused_offline"})
 _QUEUED = re.compile(r"queue;dur=([0-9.]+)")
 
 
@@ -21,6 +22,8 @@ class Tally:
     writes: int = 0
     answered: int = 0
     """With a 2xx."""
+    told: int = 0
+    """With the 503 of an organisation that is offline for longer than they can wait."""
     failed: int = 0
     given_up: int = 0
     """Not answered with a 2xx because the demo was interrupted."""
@@ -31,6 +34,9 @@ class Tally:
     def ended(self, status: int, headers: Mapping[str, str], *, urgent: bool, interrupted: bool) -> None:
         """Count an answer; status 0 means that none came."""
         self.retries += max(0, int(headers.get("X-Xero-Proxy-Attempts", "1")) - 1)
+        if headers.get("X-Xero-Proxy-Class") in _OFFLINE:
+            self.told += 1
+            return
         if not 200 <= status < 300:
             self.given_up += interrupted
             self.failed += not interrupted

@@ -36,8 +36,8 @@ class Witness:
         snapshot = self._snapshot()
         return tuple(self._row(organisation, snapshot) for organisation in ORGANISATIONS)
 
-    def outcome(self, log_path: str, log_dropped: int) -> Outcome:
-        """What came of it all."""
+    def outcome(self, pace: float) -> Outcome:
+        """What came of it all; a second of the demo stands for `pace`."""
         names = [organisation.name for organisation in ORGANISATIONS]
         each = [self._refusals(organisation) for organisation in ORGANISATIONS]
         options = self._options
@@ -52,8 +52,7 @@ class Witness:
             share=share_used(
                 [entry.time for entry in self._entries(HARBOUR)], options.minute_limit, options.window_seconds
             ),
-            log_path=log_path,
-            log_dropped=log_dropped,
+            pace=pace,
         )
 
     def _row(self, organisation: Organisation, snapshot: Snapshot) -> Row:
@@ -64,7 +63,7 @@ class Witness:
         return Row(
             name=name,
             sent=tally.sent,
-            answered=tally.answered,
+            answered=tally.answered + tally.told,
             waiting=view.queued if view else 0,
             left=view.minute_remaining if view else self._minute_limit,
             limit=view.minute_limit if view else self._minute_limit,

@@ -95,7 +95,6 @@ def test_every_documented_status_has_a_row_of_its_own(status: int) -> None:
         (401, (), UNAUTHORISED % b"TokenExpired: token expired at 01/01/2026", "accounting", "token_expired"),
         (401, (), UNAUTHORISED % b"AuthenticationUnsuccessful", "accounting", "unauthorised"),
         (401, (), UNAUTHORISED % b"AuthorizationUnsuccessful", "accounting", "scope_missing"),
-        (401, ((b"WWW-Authenticate", b"insufficient_scope"),), b"", "accounting", "scope_missing"),
         (401, ((b"WWW-Authenticate", b"insufficent_scope"),), b"", "accounting", "scope_missing"),
         (401, ((b"www-authenticate", b"Bearer error=invalid_token"),), b"", "accounting", "token_invalid"),
         (401, (), b"oauth_problem=xxx&oauth_problem_advice=xxx", "accounting", "oauth1_error"),

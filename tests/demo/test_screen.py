@@ -56,7 +56,11 @@ def row(name: str = "Harbour Bakery", **values: object) -> Row:
 
 
 FRAME = Frame(
-    9.0, 40.0, (row(), row("Kauri Timber", reason="offline")), ((8.0, "It went offline"), (16.0, "Back"))
+    9.0,
+    40.0,
+    15.0,
+    (row(), row("Kauri Timber", reason="offline")),
+    ((8.0, "It went offline"), (16.0, "Back")),
 )
 
 
@@ -131,12 +135,16 @@ rows = st.builds(
 
 @given(st.lists(rows, min_size=1, max_size=6), st.integers(NARROWEST, 200), st.booleans())
 def test_no_line_of_the_table_is_wider_than_the_terminal(found: list[Row], width: int, colours: bool) -> None:
-    lines = table(Frame(9.0, 40.0, tuple(found)), width, Style(colours=colours))
+    lines = table(Frame(9.0, 40.0, 15.0, tuple(found)), width, Style(colours=colours))
     assert max(len(seen(line)) for line in lines) <= width
     assert {len(seen(line)) for line in lines[1:]} == {len(seen(lines[1]))}, (
         "the columns stand below each other"
     )
     assert colours == any(ESCAPE in line for line in lines)
+
+
+def test_the_table_says_what_a_second_stands_for() -> None:
+    assert table(FRAME, 80, Style())[0] == "0:09 of about 0:40; 1 s stands for 15 s"
 
 
 def test_a_line_is_cut_by_what_is_seen_and_keeps_its_colours() -> None:
@@ -146,7 +154,7 @@ def test_a_line_is_cut_by_what_is_seen_and_keeps_its_colours() -> None:
 
 
 def test_a_plain_line_says_who_waits_for_what() -> None:
-    frame = Frame(65.0, 80.0, (row(reason="concurrent"), row("Kauri Timber", waiting=0)))
+    frame = Frame(65.0, 80.0, 15.0, (row(reason="concurrent"), row("Kauri Timber", waiting=0)))
     assert plain(frame) == (
         " 1:05  sent 18, answered 8, waiting 3, retries 2, 429s 0; Harbour Bakery 3 for a free slot"
     )

@@ -56,6 +56,13 @@ def test_answers_other_than_success_are_failures_until_the_demo_is_interrupted()
     assert (tally.waits, tally.urgent_waits) == ([1.5], [0.02])
 
 
+def test_being_told_at_once_that_an_organisation_is_offline_is_no_failure() -> None:
+    tally = Tally()
+    for name in ("offline", "refused_offline", "refused_minute"):
+        tally.ended(503, {"X-Xero-Proxy-Class": name}, urgent=False, interrupted=False)
+    assert (tally.told, tally.failed) == (2, 1)
+
+
 def test_no_two_planned_writes_are_alike_so_that_a_double_is_one() -> None:
     planned = plan(Random(1))
     writes = [(request.organisation, request.target, request.body) for request in planned if request.body]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from random import Random
 from typing import TypeVar
 
@@ -48,7 +48,10 @@ class SlowStore:
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         return self._inner.forecast(ask, ahead)
 
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+    def left(self, ask: Ask, limit: str) -> int | None:
+        return self._inner.left(ask, limit)
+
+    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
         return self._inner.view()
 
     def health(self) -> StoreView:

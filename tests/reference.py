@@ -239,7 +239,8 @@ def labels() -> str:
     rows = (
         ("`api`", code(sorted({family.name for family in load_apis().values()} | {OTHER}))),
         ("`class`", "a class of the tables above"),
-        ("`limit` of `limit_remaining`", code((Limit.MINUTE, Limit.DAY, Limit.APP_MINUTE))),
+        ("`app`", "as `tenant`, for the first 1,000 pairs of both"),
+        ("`limit` of `limit`, `limit_remaining`", code(Limit)),
         ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, REFRESH, "backoff", "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
         ("`reason` of `connections_lost`", code(sorted(disconnects))),

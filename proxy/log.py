@@ -114,11 +114,14 @@ def lenient_json(value: object, default: Callable[[Any], Any] = _type_name) -> b
 
 
 def _console_line(*, colours: bool) -> Render:
+    """For people, who do not count what is empty."""
     renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, timestamp_key="time")
 
     def render(level: str, fields: MutableMapping[str, Any]) -> bytes:
         shown = {
-            name: printable(value) if isinstance(value, str) else value for name, value in fields.items()
+            name: printable(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+            if value != ""
         }
         return f"{renderer(None, level, shown)}\n".encode("utf-8", "replace")
 

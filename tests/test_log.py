@@ -114,8 +114,10 @@ def test_rendering_never_raises_and_gives_one_line(value: object) -> None:
 
 def test_the_console_form_is_for_people_and_steers_no_terminal() -> None:
     written = Written(form=LogFormat.CONSOLE)
-    written.log.warning("hold", tenant="\x1b[2Jevil", api="two\nlines")
+    written.log.warning("hold", tenant="\x1b[2Jevil", api="two\nlines", reason="", seconds=0.0)
     text = written.text()
+    assert "reason" not in text, "what is empty is left out"
+    assert "seconds" in text
     assert "2026-11-21T12:00:05.750Z" in text
     assert "hold" in text
     assert "\x1b" not in text

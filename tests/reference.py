@@ -248,10 +248,7 @@ def labels() -> str:
         ("`kind` of `store_up`", code(("memory", "sqlite", "redis"))),
         ("`operation` of `store_…`", code(sorted(said_to("operation")))),
         ("`outcome` of `store_operations_total`", code(sorted(OUTCOMES))),
-        (
-            "`reason` of `store_errors_total`",
-            code(sorted(STORE_ERRORS)),
-        ),
+        ("`reason` of `store_errors_total`", code(sorted(STORE_ERRORS))),
         ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
         ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
         ("`source`", code(sorted(Source))),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
@@ -35,6 +34,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
 from proxy.steps import Steps
+from proxy.signals import take_second_interrupt, take_signals
 from proxy.stores import Store
 from proxy.stores.choice import claims, store
 from proxy.stores.telemetry import StoreTelemetry
@@ -257,7 +257,7 @@ def _pipeline(
 
 
 async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], None]) -> int:
-    """Run a sidecar until SIGTERM or SIGINT. 0 when it has drained, 1 when it could not start, 2 where
+    """Run a sidecar until a signal ends it. 0 when it has drained, 1 when it could not start, 2 where
     no start can mend that: a setting names what must not be used. A SIGINT during the drain ends it: whoever
     presses Ctrl-C again will not wait.
     """
@@ -276,8 +276,7 @@ async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], Non
 
 async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -> int:
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    take_signals(stop.set, lambda: log.info("read_again"))
     try:
         await sidecar.start()
     except OSError as error:
@@ -288,6 +287,6 @@ async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -
         return 2
     started(sidecar)
     await stop.wait()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, sidecar.hurry)
+    take_second_interrupt(sidecar.hurry)
     await sidecar.stop()
     return 0

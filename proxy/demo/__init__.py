@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import tempfile
 
@@ -22,6 +21,7 @@ from proxy.clock import Clock
 from proxy.demo.run import demo
 from proxy.demo.terminal import Display, display_for
 from proxy.log import Log, take_library_logs
+from proxy.signals import take_signals
 
 __all__ = ["run_demo"]
 
@@ -60,8 +60,7 @@ async def _logged(settings: Settings, seconds: float, display: Display, descript
     log = Log(clock.wall, descriptor=descriptor)
     take_library_logs(log, settings.log_level)
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    take_signals(stop.set)
     try:
         return await demo(settings, seconds, display, stop, log)
     finally:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
-import os
-import signal
-import socket
 import sys
 from collections.abc import Callable, Sequence
 
+from proxy.signals import take_signals
 from proxy.simulator.control import LONGEST_SECONDS, MOST, help_text
 from proxy.simulator.faults import FaultKind
 from proxy.simulator.options import Options
@@ -24,50 +22,35 @@ Simulated Xero at {url} (both api.xero.com and identity.xero.com), {windows} win
                            -H 'Accept: application/json' {url}/api.xro/2.0/Organisation
   what arrived:       curl {url}/_simulator/ledger
   make it fail:       curl -d '{{"fail_next": {{"kind": "lost_reply"}}}}' {url}/_simulator/faults
-  what else:          xero-proxy simulator --help
 """
 
 
 def run_simulator(argv: Sequence[str]) -> int:
-    """Run until SIGTERM or SIGINT. 0 done, 1 the address cannot be had, 2 bad flags."""
+    """Run until a signal ends it. 0 done, 1 the address cannot be had, 2 bad flags."""
     try:
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
-    return asyncio.run(_run(arguments))
-
-
-async def _run(arguments: argparse.Namespace) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    simulator = Simulator(_options(arguments), seed=arguments.seed)
-    host, port = arguments.listen
     try:
-        await simulator.start(host, port)
+        asyncio.run(_run(arguments))
     except OSError as error:
-        # asyncio's own text quotes Python's form of the address.
-        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
-        shown = f"[{host}]" if ":" in host else host
-        sys.stderr.write(f"xero-proxy simulator: cannot listen on {shown}:{port}: {reason}; see --listen\n")
+        sys.stderr.write(f"xero-proxy simulator: {error}\n")
         return 1
-    try:
-        _break(simulator, arguments)
-        _point(simulator.url, arguments.windows)
-        await stop.wait()
-    finally:
-        await simulator.close()
     return 0
 
 
-def _point(url: str, windows: str) -> None:
-    """Say what can be done. A reader that has seen enough, as `head` has, stops nothing."""
+async def _run(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    take_signals(stop.set)
+    simulator = Simulator(_options(arguments), seed=arguments.seed)
+    await simulator.start(*arguments.listen)
     try:
-        sys.stdout.write(_POINTERS.format(url=url, windows=windows))
+        _break(simulator, arguments)
+        sys.stdout.write(_POINTERS.format(url=simulator.url, windows=arguments.windows))
         sys.stdout.flush()
-    except OSError:  # what is left of the output must not fail again when the interpreter flushes it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        await stop.wait()
+    finally:
+        await simulator.close()
 
 
 def _options(arguments: argparse.Namespace) -> Options:

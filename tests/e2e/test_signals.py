@@ -1,0 +1,124 @@
+"""What signals do to a sidecar that runs, with and without a terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.e2e.harness import request
+from tests.e2e.test_process import COMMAND, PATIENCE, Process, environ
+
+# The command in a session of its own, so that the terminal of whoever runs the tests counts for nothing; with
+# the terminal that is named, if one is. With `ignore` it begins as nohup lets it begin.
+BEGIN = """
+import os, signal, sys
+terminal, hang_up, *command = sys.argv[1:]
+if terminal:
+    os.open(terminal, os.O_RDWR)
+if hang_up == "ignore":
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+os.execv(command[0], command)
+"""
+
+
+async def begin(terminal: str = "", hang_up: str = "") -> Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        BEGIN,
+        terminal,
+        hang_up,
+        COMMAND,
+        "serve",
+        "--simulator",
+        env=environ(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    found = Process(process)
+    listening = await found.line("listening")
+    found.port = int(listening["listen"].rpartition(":")[2])
+    return found
+
+
+@pytest.fixture
+async def begun() -> AsyncIterator[list[Process]]:
+    """Processes that are ended at the end."""
+    processes: list[Process] = []
+    yield processes
+    for each in processes:
+        if each.process.returncode is None:
+            each.process.kill()
+            await each.process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+async def test_the_signals_that_end_a_program_end_it_well(
+    number: signal.Signals, begun: list[Process]
+) -> None:
+    begun.append(process := await begin())
+    process.process.send_signal(number)
+    assert await process.line("draining")
+    assert (await process.ends())[0] == 0
+
+
+async def test_without_a_terminal_a_hangup_reads_again_and_the_users_signals_do_nothing(
+    begun: list[Process],
+) -> None:
+    begun.append(process := await begin())
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+        process.process.send_signal(number)
+    assert await process.line("read_again")
+    assert (await process.ask(request(b"GET /connections"))).status == 200
+    process.process.send_signal(signal.SIGTERM)
+    code, out, _ = await process.ends()
+    assert (code, out.count("read_again")) == (0, 0)
+
+
+async def test_when_its_terminal_goes_it_drains(begun: list[Process]) -> None:
+    ours, its = pty.openpty()
+    begun.append(process := await begin(os.ttyname(its)))
+    os.close(its)
+    assert (await process.ask(request(b"GET /connections"))).status == 200
+    os.close(ours)
+    assert await process.line("draining")
+    assert (await process.ends())[0] == 0
+
+
+async def test_what_was_begun_to_outlast_its_terminal_does(begun: list[Process]) -> None:
+    ours, its = pty.openpty()
+    begun.append(process := await begin(os.ttyname(its), "ignore"))
+    os.close(its)
+    os.close(ours)
+    process.process.send_signal(signal.SIGHUP)
+    assert (await process.ask(request(b"GET /connections"))).status == 200
+    process.process.send_signal(signal.SIGTERM)
+    assert (await asyncio.wait_for(process.ends(), PATIENCE))[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGHUP])
+async def test_a_simulator_is_ended_by_the_same_signals(number: signal.Signals, begun: list[Process]) -> None:
+    process = Process(
+        await asyncio.create_subprocess_exec(
+            COMMAND,
+            "simulator",
+            "--listen",
+            "127.0.0.1:0",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    begun.append(process)
+    assert process.process.stdout is not None
+    await process.process.stdout.readline()
+    process.process.send_signal(number)
+    process.process.send_signal(signal.SIGTERM)
+    assert (await process.ends())[0] == 0

@@ -64,13 +64,16 @@ class Listener:
         self._timer: Timer | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; return the port. Raises OSError naming the address that cannot be had."""
-        found = await self._loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-        )
+        """Listen; return the port. `::` is every address of both families. Raises OSError naming the address
+        that cannot be had.
+        """
+        # An address is not asked for by what this machine has: a container may have no other of IPv6.
+        flags = socket.AI_PASSIVE | (0 if ":" in host else socket.AI_ADDRCONFIG)
+        found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        both = host == "::" and socket.has_dualstack_ipv6()
         try:
             for family, address in dict.fromkeys((each[0], each[4]) for each in found):
-                listening = socket.create_server(address, family=family, backlog=BACKLOG)
+                listening = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
                 listening.setblocking(False)
                 # For all that it accepts: else the end of a body can wait for the caller's delayed
                 # acknowledgement. The event loop does it only where a socket was given its protocol's number.

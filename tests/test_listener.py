@@ -62,6 +62,26 @@ async def test_nothing_that_is_written_waits_for_an_acknowledgement() -> None:
     listener.close()
 
 
+async def test_every_address_means_those_of_both_families() -> None:
+    met: asyncio.Queue[asyncio.BaseTransport] = asyncio.Queue()
+
+    class Guest(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            met.put_nowait(transport)
+
+    listener = Listener(Guest, met.qsize, Clock())
+    port = await listener.start("::", 0)
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            _, caller = await asyncio.open_connection(address, port, family=family)
+        except OSError:  # this machine has no IPv6 but the sockets
+            assert family is socket.AF_INET6
+            continue
+        await met.get()
+        caller.close()
+    listener.close()
+
+
 async def test_an_address_that_cannot_be_had_is_named() -> None:
     one, other = (Listener(asyncio.Protocol, lambda: 0, Clock()) for _ in range(2))
     port = await one.start("127.0.0.1", 0)

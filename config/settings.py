@@ -21,6 +21,7 @@ from config.values import (
     DIRECTORY,
     FILE,
     FLAG,
+    HOSTS,
     ORIGIN,
     REDIS,
     TOKEN,
@@ -33,8 +34,8 @@ from config.values import (
     choice,
     decimal,
     label,
+    shown,
     whole,
-    without_password,
 )
 
 PREFIX = "XERO_PROXY_"
@@ -83,6 +84,9 @@ class Settings:
     listen: Address = _setting("127.0.0.1:8080", ADDRESS, "where callers connect")
     admin_listen: Address = _setting(
         "127.0.0.1:9090", ADDRESS, "metrics, health, status; never the callers' port"
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "", HOSTS, "further names for `Host` on both ports, comma-separated; `.example.org` is a whole domain"
     )
     upstream: Origin = _setting("https://api.xero.com", ORIGIN, "Xero's API host")
     identity_upstream: Origin = _setting(
@@ -146,6 +150,7 @@ class Settings:
         "seconds",
     )
     idempotency: bool = _setting("true", FLAG, "give unkeyed POST, PUT and PATCH an `Idempotency-Key`")
+    via: bool = _setting("false", FLAG, "add `Via: 1.1 xero-proxy` to what Xero gets")
     token_single_flight: bool = _setting("true", FLAG, "let concurrent refreshes of a token share one call")
     drain_seconds: float = _setting(
         "30", decimal(0, _DAY), "time that requests have left after SIGTERM", "seconds"
@@ -207,7 +212,7 @@ def describe() -> list[SettingDoc]:
 
 def effective(settings: Settings) -> list[tuple[str, str]]:
     """Full name and text of every setting, in order, fit to be shown: no secret is in it."""
-    return [(name, _shown(each.name, getattr(settings, each.name))) for name, each in _FIELDS.items()]
+    return [(name, shown(each.name, getattr(settings, each.name), MASK)) for name, each in _FIELDS.items()]
 
 
 def _read(name: str, environ: Mapping[str, str]) -> Any:
@@ -284,17 +289,3 @@ def _same_socket(one: Address, other: Address) -> bool:
     if one.port != other.port or one.port == 0:
         return False
     return one.host == other.host or bool(_EVERY_HOST & {one.host, other.host})
-
-
-def _shown(key: str, value: object) -> str:
-    if key == "redis_url":
-        return without_password(str(value), MASK)
-    match value:
-        case bool():
-            return str(value).lower()
-        case float():
-            return format(value, ".15g")
-        case str() if key == "admin_token":
-            return MASK if value else ""
-        case _:
-            return str(value)

@@ -143,6 +143,23 @@ def without_password(url: str, mask: str) -> str:
     return f"{scheme}{mask + '@' if login else ''}{host}{path}"
 
 
+def shown(key: str, value: object, mask: str) -> str:
+    """The text of a setting's value, fit to be shown: `mask` stands for what is secret."""
+    if key == "redis_url":
+        return without_password(str(value), mask)
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return format(value, ".15g")
+        case tuple():
+            return ",".join(value)
+        case str() if key == "admin_token":
+            return mask if value else ""
+        case _:
+            return str(value)
+
+
 def _read_address(text: str) -> Address | None:
     parts = _host_and_port(text)
     return None if parts is None or parts[1] is None else Address(parts[0], parts[1])
@@ -184,6 +201,11 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _read_hosts(text: str) -> tuple[str, ...] | None:
+    names = tuple(name.strip().lower() for name in text.split(",")) if text.strip() else ()
+    return names if all(_NAME.fullmatch(name.removeprefix(".")) for name in names) else None
+
+
 def _read_directory(text: str) -> str | None:
     usable = not text or (Path(text).is_dir() and os.access(text, os.W_OK | os.X_OK))
     return text if usable else None
@@ -205,6 +227,9 @@ def _read_file(text: str) -> str | None:
 
 ADDRESS = Kind("host:port, an IPv6 host in brackets, the port from 0 (any free one) to 65535", _read_address)
 ORIGIN = Kind("http:// or https:// and a host, with or without a port, and nothing after it", _read_origin)
+HOSTS = Kind(
+    "names without a port, comma-separated, a dot in front for a whole domain, or empty", _read_hosts
+)
 FLAG = Kind("true or false", lambda text: _FLAGS.get(text.lower()))
 DIRECTORY = Kind("a directory that can be written to, or empty", _read_directory)
 FILE = Kind(

@@ -9,7 +9,8 @@ The life of a request, in the words of `proxy.pipeline`:
 
 | stage | file |
 |---|---|
-| the caller's side | `downstream` over `listener`, `caller` (connection), `call` (request); `core.strict` |
+| the caller's side | `downstream` over `listener`, `reception`, `caller` (connection), `call` (request); |
+| | `core.strict` over `core.heads`, `names` (under which it is reached) |
 | route | `core.route` (family, tenant, app); `core.headers` (what passes a proxy) |
 | admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
@@ -31,7 +32,8 @@ The life of a request, in the words of `proxy.pipeline`:
 timer) and `core.heads` (start lines and fields).
 
 `proxy.core` is pure: no await, no clock, no I/O. `proxy.clock` is the only file that reads time.
-`proxy.app` wires everything, `proxy.cli` is the command line, `proxy.simulator` a strict Xero to test with.
+`proxy.app` wires everything, `proxy.signals` ends it, `proxy.cli` is the command line, `proxy.simulator` a
+strict Xero to test with.
 """
 
 __version__ = "0.1.0"

@@ -30,10 +30,10 @@ from proxy.garbage import collect_garbage
 from proxy.gauges import Gauges
 from proxy.listener import raise_limit
 from proxy.log import Log, take_library_logs
+from proxy.names import XERO_HOSTS, own_names
 from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
-from proxy.steps import Steps
 from proxy.signals import take_second_interrupt, take_signals
 from proxy.stores import Store
 from proxy.stores.choice import claims, store
@@ -47,8 +47,6 @@ LOOKUPS = 64
 """Names that are looked up at once; more only where a resolver hangs."""
 ANSWER_SECONDS = 1.0
 """After the drain, to tell callers of what was broken off."""
-XERO_HOSTS = frozenset({b"api.xero.com", b"identity.xero.com"})
-"""Names that callers keep in `Host` where these were made to resolve to the proxy."""
 
 REFUSED = {
     Refusal.METHOD: "method_not_allowed",
@@ -78,7 +76,7 @@ class Sidecar:
         kept = StoreTelemetry(registry, log)
         self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
-        gauges = Gauges(self._look, self.telemetry.tenants, lambda: log.dropped, settings.max_wait_seconds)
+        registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
         self._upstream = Upstream(
             settings.upstream,
             settings.identity_upstream,
@@ -107,8 +105,7 @@ class Sidecar:
         )
         admin = Admin(
             registry=registry,
-            gauges=gauges.metrics,
-            snapshot=self._look,
+            snapshot=self._snapshot,
             failures=self.telemetry.failures.view,
             clear_hold=self.scheduler.clear,
             ready=lambda: self._ready,
@@ -127,8 +124,11 @@ class Sidecar:
         """
         await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
-        self.admin_port = await _listening("ADMIN_LISTEN", admin, self._admin.start(admin.host, admin.port))
-        listening = self._downstream.start(callers.host, callers.port, XERO_HOSTS)
+        own = own_names(self._settings.allowed_hosts)
+        listening = self._admin.start(admin.host, admin.port, own)
+        self.admin_port = await _listening("ADMIN_LISTEN", admin, listening)
+        own = replace(own, hosts=own.hosts | XERO_HOSTS)
+        listening = self._downstream.start(callers.host, callers.port, own)
         self.port = await _listening("LISTEN", callers, listening)
         self._ready = True
         self._log.info(
@@ -176,22 +176,22 @@ class Sidecar:
         self._finishing.cancel()
         return finished
 
-    def _look(self) -> Steps[Snapshot]:
-        seen = yield from self.scheduler.look()
-        return replace(seen, connections=self._refreshes.access.view(self._clock.now()))
+    def _snapshot(self) -> Snapshot:
+        return replace(self.scheduler.snapshot(), connections=self._refreshes.access.view(self._clock.now()))
 
-    def _refuse(self, kind: str, detail: str) -> tuple[int, Headers, bytes]:
+    def _refuse(self, kind: str, detail: str, method: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""
-        record = Record(id=os.urandom(8).hex(), arrived=self._clock.now(), method="")
+        record = Record(id=os.urandom(8).hex(), arrived=self._clock.now(), method=method)
         refusal = Refusal(kind)
         name = REFUSED.get(refusal, "invalid_request")
         answer = failed(name, detail, Asked(record.id), status=refusal.status)
         record.concluded(name, answer.status, answer.error)
-        record.bytes_out = len(answer.body)
+        record.bytes_out = 0 if method == "HEAD" else len(answer.body)
         self.telemetry.request(record, 0.0)
         own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
-        return answer.status, (date(self._clock.wall()), *answer.headers, *allow, *own), answer.body
+        made = date(self._clock.wall())
+        return answer.status, (made, *answer.headers, *allow, *own), answer.body
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)
@@ -216,7 +216,6 @@ def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Teleme
         Waiting(settings.queue_limit, settings.queue_limit_total),
         observe=telemetry.hold_changed,
         foreign=lambda ask, calls: telemetry.foreign_calls(ask.tenant or "", calls),
-        spent=telemetry.limit_changed,
     )
 
 
@@ -234,6 +233,7 @@ def _pipeline(
         max_wait=settings.max_wait_seconds,
         retry_after_max=settings.retry_after_max_seconds,
         idempotency=settings.idempotency,
+        via=settings.via,
         backoff=Backoff(
             settings.retry_attempts, settings.retry_backoff_seconds, settings.retry_backoff_max_seconds
         ),

@@ -13,7 +13,7 @@ from proxy.clock import Clock
 from proxy.core.classify import ResponseTable, classify, failure_class
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit, Settlement
-from proxy.core.model import Execution, Failure, ResponseClass
+from proxy.core.model import Failure, ResponseClass
 from proxy.core.response_headers import correlation_id, left_after, pause_seconds
 from proxy.job import Job
 from proxy.response import Response
@@ -53,10 +53,15 @@ class Sender:
                 Outbound(job.route.host, job.call.method, job.call.target, job.headers(), job.body)
             )
         except BaseException:
-            await self._break_off(job, permit, began)
+            job.record.attempts = job.history.sends + 1
+            await self._break_off(permit)
             raise
         row = self._classify(job, outcome)
-        self._count(job, row, began)
+        job.history.record(row)
+        seconds = self._clock.now() - began
+        job.record.attempts = job.history.sends
+        job.record.upstream_seconds += seconds
+        self._telemetry.attempt(job.route.api, row.name, seconds)
         if permit is not None:
             self._access.learn(job.route, job.authorization, row, began)
         settlement = self._settlement(job, outcome, row)
@@ -94,17 +99,8 @@ class Sender:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    def _count(self, job: Job, row: ResponseClass, began: float) -> None:
-        seconds, sent = self._clock.now() - began, row.execution is not Execution.NEVER_SENT
-        job.history.record(row)
-        job.record.attempts += 1
-        job.record.sends += sent
-        job.record.upstream_seconds += seconds
-        self._telemetry.attempt(job.route.api, row.name, seconds, sent=sent)
-
-    async def _break_off(self, job: Job, permit: Permit | None, began: float) -> None:
+    async def _break_off(self, permit: Permit | None) -> None:
         """The attempt ended unforeseen, or was cut at shutdown: it may have reached Xero."""
-        row = failure_class(self._table, "upstream_reset")
-        self._count(job, row, began)
         if permit is not None:
+            row = failure_class(self._table, "upstream_reset")
             await self._scheduler.settle(permit, Settlement(row, sent=True, head_at=self._clock.now()))

@@ -1,80 +1,44 @@
 """A caller's connection: heads and bodies in, one `Call` at a time.
 
 What a caller pipelines behind the request in hand waits unparsed. A caller that closes its side while it
-waits counts as gone, as one that only shuts down its sending half does.
+waits counts as gone, as one that only shuts down its sending half does. Where so much is pipelined that no
+more is read, the socket is asked now and then whether it is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+import select
 
 from proxy.call import Call
-from proxy.clock import Clock
 from proxy.core import heads
 from proxy.core.framing import BadFraming
-from proxy.core.model import Headers
-from proxy.core.strict import Own, Problem, Refusal, RequestHead, check_request
-from proxy.deadlines import Deadlines
+from proxy.core.strict import Problem, Refusal, RequestHead, check_request
 from proxy.flow import Connection, Inflow
-
-Handler = Callable[[Call], Awaitable[None]]
-Refuse = Callable[[str, str], tuple[int, Headers, bytes]]
-"""Makes the answer to a request that is refused, from a `Refusal` and a sentence for people."""
+from proxy.reception import Reception
 
 MAX_AHEAD = 64 * 1024
 LINGER = 2.0
+LOOK = 0.5
+"""Seconds between two looks at whether a caller is still there from which nothing is read."""
 NEVER = float("inf")
-
-
-@dataclass(slots=True)
-class Reception:
-    """What all callers' connections share. Timeouts are seconds."""
-
-    handle: Handler
-    refuse: Refuse
-    crashed: Callable[[BaseException], None]
-    clock: Clock
-    deadlines: Deadlines
-    idle_timeout: float
-    head_timeout: float
-    body_timeout: float
-    write_timeout: float
-    own: Own = field(default_factory=Own)
-    draining: bool = False
-    lines: heads.Lines = field(default_factory=heads.Lines)
-    callers: set[Caller] = field(default_factory=set)
-    left: set[asyncio.Task[None]] = field(default_factory=set)
-    """Requests whose caller has gone: an attempt in flight is finished all the same."""
-    empty: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def check_empty(self) -> None:
-        """Note if no connection is left, and while draining no request either."""
-        if not self.callers:
-            self.lines.blocks.clear()
-        if self.draining and not self.callers and not self.left:
-            self.empty.set()
-
-    def forget(self, task: asyncio.Task[None]) -> None:
-        """Note that a request has ended whose caller had gone."""
-        self.left.discard(task)
-        self.check_empty()
+_LEFT = getattr(select, "POLLRDHUP", 0)
+"""Where the system knows no such event, that a connection was reset is told all the same."""
 
 
 class Caller(Connection):
     """A caller's connection."""
 
-    __slots__ = ("_ahead", "_buffer", "_call", "_lingering", "_reception", "_task", "_writing")
+    __slots__ = ("_call", "_incoming", "_lingering", "_paused", "_reception", "_task", "_writing")
 
     def __init__(self, reception: Reception) -> None:
         super().__init__()
         self._reception = reception
-        self._buffer = b""
-        self._ahead = b""
+        self._incoming = heads.Incoming()
         self._call: Call | None = None
         self._task: asyncio.Task[None] | None = None
         self._lingering = False
+        self._paused = False
         self._writing = False
 
     @property
@@ -94,7 +58,7 @@ class Caller(Connection):
         super().connection_lost(exc)
         self._reception.callers.discard(self)
         self._reception.deadlines.forget(self)
-        self._buffer = self._ahead = b""
+        self._incoming.clear()
         if self._call is not None:
             self._call.leave()
         if self._task is not None:
@@ -109,16 +73,19 @@ class Caller(Connection):
             return
         if call is not None and call.inflow is not None and not call.body_ended:
             self._take_body(call, call.inflow, data)
-        elif call is not None or self._ahead:
+        elif call is not None or self.full:
             self._keep_ahead(data)
         else:
-            self._take_head(data)
+            first = not self._incoming.data
+            self._incoming.data += data
+            self._take_head(first=first)
 
     def resume_writing(self) -> None:
         """Go on with what is pipelined once the answer before it has left."""
         super().resume_writing()
-        if self._call is None and self._ahead:
-            self._next()
+        if self._call is None and self._writing:
+            self._writing = False
+            self._go_on()
 
     def expire(self, now: float) -> None:
         """Act on a caller that is too slow, by what it was to do."""
@@ -128,49 +95,55 @@ class Caller(Connection):
             self.reset()
         elif self.transport.is_closing():
             self.transport.abort()
+        elif self._paused:
+            self.deadline = now + LOOK
+            self._cut_if_gone()
         elif call is not None:
             if call.inflow is not None and call.inflow.paused:
                 self.deadline = now + self._reception.body_timeout
             else:
                 call.stall()
-        elif self._buffer and not self._lingering:
-            self._refuse(Problem(Refusal.TIMEOUT, "The head of the request did not arrive in time."))
+        elif self._incoming.data and not self._lingering:
+            problem = Problem(Refusal.TIMEOUT, "The head of the request did not arrive in time.")
+            self._refuse(problem, heads.bodiless(self._incoming.data))
         else:
             self._hang_up(wait=False)
 
     # --- a request comes in
 
-    def _take_head(self, data: bytes) -> None:
-        first = not self._buffer
-        data = heads.without_empty_lines(self._buffer + data)
-        end = data.find(heads.END_OF_HEAD)
-        if end < 0:
-            self._buffer = data
-            if first and (data or self.deadline == NEVER):  # so that empty lines do not prolong anything
-                self._due(self._reception.head_timeout if data else self._reception.idle_timeout)
-            if problem := heads.partial_head_problem(data):
-                self._refuse(problem)
+    def _take_head(self, *, first: bool) -> None:
+        """Read a head; `first` says that nothing of it was there before."""
+        head = self._incoming.head()
+        if head is None:
+            begun = bool(self._incoming.data)
+            if first and (begun or self.deadline == NEVER):  # so that empty lines do not prolong anything
+                self._due(self._reception.head_timeout if begun else self._reception.idle_timeout)
             return
-        self._buffer = b""
         self.deadline = NEVER
-        head = heads.read_request(data[: end + len(heads.END_OF_HEAD)], self._reception.lines)
         if isinstance(head, Problem):
-            self._refuse(head)
+            self._refuse(head, heads.bodiless(self._incoming.data))
+            return
+        request = heads.read_request(head, self._reception.lines)
+        if isinstance(request, Problem):
+            self._refuse(request, heads.bodiless(head))
         else:
-            self._accept(head, data[end + len(heads.END_OF_HEAD) :])
+            self._accept(request)
 
-    def _accept(self, head: RequestHead, rest: bytes) -> None:
+    def _accept(self, head: RequestHead) -> None:
         request = check_request(head, self._reception.own)
         if isinstance(request, Problem):
-            self._refuse(request)
+            self._refuse(request, head.method)
             return
         call = Call(self, head, request)
-        if not (call.has_body or call.keep_alive) and rest.strip(b"\r\n"):
-            self._refuse(Problem(Refusal.MALFORMED, "Bytes follow a request that was to be the last."))
+        if not (call.has_body or call.keep_alive) and self._incoming.data.strip(b"\r\n"):
+            problem = Problem(Refusal.MALFORMED, "Bytes follow a request that was to be the last.")
+            self._refuse(problem, head.method)
             return
         self._call = call
-        if rest:
-            self.data_received(rest)
+        if call.has_body and self._incoming.data:
+            self.data_received(self._incoming.take())
+        else:
+            self._keep_ahead(b"")
         self._task = asyncio.Task(self._run(call), loop=self._loop, name="request")
 
     def _take_body(self, call: Call, inflow: Inflow, data: bytes) -> None:
@@ -195,9 +168,12 @@ class Caller(Connection):
                 self._keep_ahead(rest)
 
     def _keep_ahead(self, data: bytes) -> None:
-        self._ahead += data
-        if len(self._ahead) > MAX_AHEAD:
+        self._incoming.data += data
+        if len(self._incoming.data) > MAX_AHEAD and not self._paused:
+            self._paused = True
             self.transport.pause_reading()
+            if self.deadline == NEVER:
+                self.no_deadline()
 
     # --- the request is worked on
 
@@ -213,7 +189,7 @@ class Caller(Connection):
             self.reset()
         elif not (call.answered or call.gone):
             call.keep_alive = False
-            status, headers, body = self._reception.refuse(Refusal.INTERNAL, "The proxy failed.")
+            status, headers, body = self._reception.refuse(Refusal.INTERNAL, "The proxy failed.", call.method)
             await call.respond(status, heads.reason_phrase(status), headers, body)
         self._end(call)
 
@@ -222,20 +198,37 @@ class Caller(Connection):
         if self.lost:
             return
         if not call.keep_alive:
-            self._hang_up(wait=bool(self._ahead) or not call.body_ended)
-        elif self._ahead:
-            if not self.full:
-                self._loop.call_soon(self._next)
+            self._hang_up(wait=bool(self._incoming.data) or not call.body_ended)
+        elif self.full:
+            self._writing = True
+            self._due(self._reception.write_timeout)
         else:
-            self._due(self._reception.idle_timeout)
-            if self.draining:
-                self.close_if_idle()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._incoming.data:
+            self._loop.call_soon(self._next)
+            return
+        self._due(self._reception.idle_timeout)
+        if self.draining:
+            self.close_if_idle()
 
     def _next(self) -> None:
-        if self._call is None and not self.lost:
-            data, self._ahead = self._ahead, b""
-            self.transport.resume_reading()
-            self.data_received(data)
+        if self._call is not None or self.lost or (self._paused and self._cut_if_gone()):
+            return
+        self._paused = False
+        self.deadline = NEVER
+        self.transport.resume_reading()
+        self._take_head(first=True)
+
+    def _cut_if_gone(self) -> bool:
+        """End a connection that the caller has ended, though nothing is read from it that would say so."""
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), _LEFT)
+        gone = bool(poll.poll(0))
+        if gone:
+            self.transport.abort()
+        return gone
 
     def _due(self, seconds: float) -> None:
         self.deadline = self._reception.clock.now() + seconds
@@ -245,8 +238,10 @@ class Caller(Connection):
         self._due(self._reception.body_timeout)
 
     def no_deadline(self) -> None:
-        """Expect nothing from the caller."""
+        """Expect nothing from the caller but that it stays."""
         self.deadline = NEVER
+        if self._paused:
+            self._due(LOOK)
 
     async def drain_in_time(self) -> None:
         """Wait until there is room to write; a caller that reads nothing for too long is cut off."""
@@ -262,16 +257,17 @@ class Caller(Connection):
 
     # --- the end
 
-    def _refuse(self, problem: Problem) -> None:
-        status, headers, body = self._reception.refuse(problem.kind, problem.detail)
+    def _refuse(self, problem: Problem, method: str) -> None:
+        status, headers, body = self._reception.refuse(problem.kind, problem.detail, method)
         framing = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
-        reason = heads.reason_phrase(status)
-        self._buffer = b""
-        self.transport.write(heads.response_head(status, reason, headers, framing) + body)
+        head = heads.response_head(status, heads.reason_phrase(status), headers, framing)
+        self._incoming.clear()
+        self.transport.write(head if method == "HEAD" else head + body)
         self._hang_up(wait=True)
 
     def _hang_up(self, *, wait: bool) -> None:
         """Close. With `wait`, only after a while: closing while bytes still come would destroy the answer."""
+        self._paused = False
         if wait and self.transport.can_write_eof():
             self._lingering = True
             self.transport.write_eof()

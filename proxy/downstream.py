@@ -12,11 +12,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.caller import Caller, Handler, Reception, Refuse
+from proxy.caller import Caller
 from proxy.clock import Clock
 from proxy.core.strict import Own
 from proxy.deadlines import Deadlines
 from proxy.listener import Listener
+from proxy.reception import Handler, Reception, Refuse
+
+ONLY_PRIVATE = Own()
 
 
 class Downstream:
@@ -55,17 +58,14 @@ class Downstream:
         self._clock = clock
         self._listener: Listener | None = None
 
-    async def start(self, host: str, port: int, names: frozenset[bytes] = frozenset()) -> int:
-        """Listen; return the port (the one given, or the one chosen for 0). `names` are public names, in
-        lower case, that callers may use for the proxy.
+    async def start(self, host: str, port: int, own: Own = ONLY_PRIVATE) -> int:
+        """Listen; return the port (the one given, or the one chosen for 0). `own` are public names that
+        callers may use for the proxy.
         """
         reception = self._reception
         self._listener = Listener(lambda: Caller(reception), lambda: len(reception.callers), self._clock)
         bound = await self._listener.start(host, port)
-        own = {host.lower(), "localhost", "127.0.0.1", "[::1]"}
-        reception.own = Own(
-            frozenset(f"{name}:{bound}".encode() for name in own), names | {host.lower().encode()}
-        )
+        reception.own = Own(own.hosts | {host.lower().encode()}, own.domains)
         return bound
 
     def drain(self) -> None:

@@ -45,12 +45,13 @@ CALLER_LEFT_STATUS = 499
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Settings of the pipeline: seconds a request may wait, the longest `Retry-After` sent to callers,
-    whether unkeyed writes get an `Idempotency-Key`, and the retries.
+    whether unkeyed writes get an `Idempotency-Key` and Xero a `Via`, and the retries.
     """
 
     max_wait: float = 120.0
     retry_after_max: float = 300.0
     idempotency: bool = True
+    via: bool = False
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -134,7 +135,7 @@ class Pipeline:
             job.close()
 
     def _route(self, call: Call, record: Record) -> Job | Answer:
-        terms = terms_of(call.fields, self._apps)
+        terms = terms_of(call.fields, self._apps, via=self._policy.via)
         found = route(call.target, terms, self._families)
         if isinstance(found, str):
             asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
@@ -273,7 +274,7 @@ class Pipeline:
         received = reply.status if isinstance(reply, Passed) else record.received
         own = marks(
             reply.name,
-            record.sends,
+            record.attempts,
             record.queue_seconds,
             record.upstream_seconds,
             record.limit,

@@ -17,13 +17,10 @@ from proxy.clock import Clock
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
 from proxy.core.lines import Ticket
-from proxy.core.model import Execution, HoldKey, ResponseClass, Snapshot
+from proxy.core.model import Execution, HoldKey, ResponseClass, Snapshot, TenantView
 from proxy.core.place import Due, Place
 from proxy.core.refusal import Refusal, Why
 from proxy.core.turns import Turns
-from proxy.snapshot import look
-from proxy.spent_limits import LimitChange, SpentLimits
-from proxy.steps import Steps, whole
 from proxy.stores import Store
 
 NEVER_SENT = Settlement(ResponseClass("caller_left", Execution.NEVER_SENT), sent=False, head_at=0.0)
@@ -38,8 +35,8 @@ class Waiting:
 
 
 class Scheduler:
-    """Hands out permits in order. `observe` is told of every change of a hold with the seconds left, `spent`
-    of limits that are spent or have room again, `foreign` of calls that others made on the same limit.
+    """Hands out permits in order. `observe` is told of every change of a hold with the seconds left,
+    `foreign` of calls that others made on an organisation's limit.
     """
 
     def __init__(
@@ -50,14 +47,12 @@ class Scheduler:
         *,
         observe: Callable[[HoldChange, float], None] = lambda _change, _seconds: None,
         foreign: Callable[[Ask, int], None] = lambda _ask, _count: None,
-        spent: Callable[[LimitChange], None] = lambda _change: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._waiting = waiting
         self._observe = observe
         self._foreign = foreign
-        self._spent = SpentLimits(self._has_room, spent, clock)
         self._alarms: Alarms[Due | Ticket] = Alarms(clock, self._due, self._matters)
         self._turns = Turns(self._wake, self._alarms.add)
         self._futures: dict[Ticket, asyncio.Future[Refusal | None]] = {}
@@ -75,7 +70,6 @@ class Scheduler:
         if full or self._too_late(ticket, forecast):
             self._turns.forget_if_idle(ticket.ask)
             limit = forecast.limit or place.blocked_by
-            self._spent.note(ticket.ask, limit)
             return Refusal(Why.QUEUE_FULL if full else self._why_late(), limit, forecast.at)
         ticket.admitted = ticket.known = True
         place.admitted += 1
@@ -99,7 +93,6 @@ class Scheduler:
         if ticket.left or not self._turns.clear(ticket.ask):
             return None
         decision = self._store.acquire_now(ticket.ask)
-        self._spent.decided(ticket.ask, decision)
         if not isinstance(decision, Permit):
             return None
         ticket.known = True
@@ -128,7 +121,6 @@ class Scheduler:
 
     async def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Account for an attempt that has ended, and let others go for whom that made room."""
-        self._spent.learn(permit.ask, settlement.remaining)
         self.settled(permit, await self._store.settle(permit, settlement))
 
     def settled(self, permit: Permit, effects: Effects) -> None:
@@ -178,19 +170,20 @@ class Scheduler:
                     ahead += 1
 
     def snapshot(self) -> Snapshot:
-        """Everything that operators may see, in one go."""
-        return whole(self.look())
-
-    def look(self) -> Steps[Snapshot]:
-        """The same in steps, as it was at the first of them."""
-        waiting, draining = self._admitted, self._drain_until is not None
-        seen = yield from look(self._store, self._turns, self._clock.now())
-        return replace(seen, waiting=waiting, draining=draining)
+        """Everything that operators may see."""
+        tenants, apps, holds = self._store.view()
+        return Snapshot(
+            store=self._store.health(),
+            tenants=tuple(self._with_line(view) for view in tenants),
+            apps=tuple(apps),
+            holds=holds,
+            waiting=self._admitted,
+            draining=self._drain_until is not None,
+        )
 
     def close(self) -> None:
-        """Stop the timers."""
+        """Stop the timer."""
         self._alarms.close()
-        self._spent.close()
 
     async def _stand(self, place: Place, ticket: Ticket) -> Permit | Refusal | None:
         self._turns.join(place, ticket)
@@ -211,7 +204,6 @@ class Scheduler:
 
     async def _ask(self, place: Place, ticket: Ticket) -> Permit | Refusal | Denial | None:
         decision = await self._store.acquire(ticket.ask)
-        self._spent.decided(ticket.ask, decision)
         if isinstance(decision, Permit):
             self._turns.granted(place, ticket, decision)
             if ticket.left:
@@ -268,12 +260,6 @@ class Scheduler:
             return what in self._futures and what.deadline <= when
         return self._turns.awaits(what, when)
 
-    def _has_room(self, ask: Ask, limit: str) -> bool:
-        """Whether there is room and nobody waits for it."""
-        place = self._turns.find(ask)
-        waited_for = place is not None and len(place.line) > 0 and place.blocked_by == limit
-        return not waited_for and self._store.left(ask, limit) != 0
-
     def _cap(self, ticket: Ticket) -> None:
         if self._drain_until is not None:
             ticket.deadline = min(ticket.deadline, self._drain_until)
@@ -298,3 +284,17 @@ class Scheduler:
         """What stops a request longest where `limit` stops it until `at`."""
         forecast = self._store.forecast(ask, 0)
         return forecast if forecast.at > at else Forecast(limit, at)
+
+    def _with_line(self, view: TenantView) -> TenantView:
+        place = self._turns.find(Ask(view.app, view.tenant, ""))
+        if place is None or not len(place.line):
+            return view
+        now = self._clock.now()
+        oldest = place.line.oldest()
+        return replace(
+            view,
+            queued=len(place.line),
+            oldest_seconds=now - oldest if oldest is not None else 0.0,
+            blocked_by=place.blocked_by,
+            next_seconds=None if place.until is None else max(0.0, place.until - now),
+        )

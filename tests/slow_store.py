@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import TypeVar
 
@@ -48,10 +48,7 @@ class SlowStore:
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         return self._inner.forecast(ask, ahead)
 
-    def left(self, ask: Ask, limit: str) -> int | None:
-        return self._inner.left(ask, limit)
-
-    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         return self._inner.view()
 
     def health(self) -> StoreView:

@@ -15,11 +15,11 @@ from typing import Any
 from config.values import Origin
 from proxy.body import Body, BodyProblem, BodyStore
 from proxy.call import Call
-from proxy.caller import Handler
 from proxy.clock import Clock
 from proxy.core.headers import end_to_end_request, end_to_end_response
 from proxy.core.model import Failure, Headers, Host
 from proxy.downstream import Downstream
+from proxy.reception import Handler
 from proxy.response import Response
 from proxy.upstream import Outbound, Upstream
 
@@ -124,7 +124,7 @@ async def upstream(address: Origin, **settings: Any) -> AsyncIterator[Upstream]:
         await one.close()
 
 
-def refusal(kind: str, detail: str) -> tuple[int, Headers, bytes]:
+def refusal(kind: str, detail: str, _method: str) -> tuple[int, Headers, bytes]:
     statuses = {"method": 405, "timeout": 408, "misdirected": 421, "head_too_large": 431, "internal": 500}
     return statuses.get(kind, 400), ((b"X-Kind", kind.encode()),), detail.encode()
 

@@ -25,6 +25,7 @@ async def proxy() -> AsyncIterator[Proxy]:
         (b"GET /status HTTP/1.1\r\n\r\n", 400),
         (b"canary\r\n\r\n", 400),
         (b"PURGE /status HTTP/1.1\r\nHost: x\r\n\r\n", 501),
+        (b"get /status HTTP/1.1\r\nHost: x\r\n\r\n", 501),
     ],
 )
 async def test_what_is_no_good_request_is_refused_in_json_and_not_quoted(
@@ -41,6 +42,27 @@ async def test_what_is_no_good_request_is_refused_in_json_and_not_quoted(
     assert b"\r\nDate: " in head
     assert orjson.loads(body)["status"] == status
     assert b"canary" not in head + body
+
+
+@pytest.mark.parametrize(
+    ("sent", "body"),
+    [
+        (b"GET /livez HTTP/1.0\r\n\r\n", b"alive\n"),
+        (b"GET http://10.1.2.3:9090/livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", b"alive\n"),
+        (b"HEAD /livez HTTP/1.0\r\n\r\n", b""),
+        (b"HEAD /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", b""),
+        (b"HEAD /nothing HTTP/1.0\r\n\r\n", b""),
+        (b"HEAD /events HTTP/1.0\r\n\r\n", b""),
+    ],
+)
+async def test_a_health_check_of_an_old_kind_is_answered_and_head_has_no_body(
+    sent: bytes, body: bytes, proxy: Proxy
+) -> None:
+    url = URL(str(proxy.client._base_url))
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(sent)
+    assert (await reader.read()).partition(b"\r\n\r\n")[2] == body
+    writer.close()
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def test_every_answer_of_the_proxys_own_has_a_row_in_the_response_table() -> Non
 @pytest.mark.parametrize("kind", list(Refusal))
 async def test_what_never_became_a_request_is_answered_counted_and_logged(kind: Refusal) -> None:
     async with origin() as seen, sidecar(str(seen.address)) as proxy:
-        status, headers, body = proxy.car._refuse(kind, "A sentence.")
+        status, headers, body = proxy.car._refuse(kind, "A sentence.", "GET")
         assert status == kind.status
         assert b"A sentence." in body
         assert {name.lower() for name, _ in headers} >= set(MARKS)

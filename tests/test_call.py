@@ -36,7 +36,7 @@ async def test_bytes_of_target_fields_and_compressed_bodies_pass_both_ways() -> 
     assert b"\r\nX-A: \xfe\r\nx-a: 2\r\nContent-Encoding: gzip\r\n" in head
     forwarded, _, forwarded_body = seen.requests[0].partition(b"\r\n\r\n")
     assert forwarded.startswith(b"POST /a%2fb%C3%a9/?q=%20+| HTTP/1.1\r\n")
-    assert b"\r\nX-One: \xff\r\nx-one: 2\r\nContent-Encoding: gzip\r\nVia: 1.1 xero-proxy\r\n" in forwarded
+    assert b"\r\nX-One: \xff\r\nx-one: 2\r\nContent-Encoding: gzip\r\n" in forwarded
     assert forwarded_body == sent
 
 
@@ -72,7 +72,7 @@ async def test_an_upgrade_is_never_made() -> None:
     "line",
     [
         b"CONNECT .evil.test:443",
-        b"GET http://evil.test/",
+        b"GET http://evil.example/",
         b"OPTIONS *",
         b"GET //evil.test/",
         b"GET @evil.test/",

@@ -46,6 +46,8 @@ async def test_a_request_may_arrive_byte_by_byte() -> None:
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", True),
         (b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", False),
         (b"GET / HTTP/1.0\r\nHost: x\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET http://proxy:8080/ HTTP/1.1\r\nHost: x\r\n\r\n", True),
         (b"GET / HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", True),
         (b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n", False),
     ],
@@ -117,6 +119,47 @@ async def test_malformed_requests_are_refused_without_being_quoted_anywhere(
     assert b"canary" not in answers
     assert "canary" not in caplog.text
     assert not any(b"smuggled" in request for request in seen.requests)
+
+
+BAD_HEADS = [
+    b"HEAD / HTTP/1.1\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+    b"HEAD //x HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"HEAD / HTTP/3.0\r\nHost: x\r\n\r\n",
+    b"HEAD / nonsense\r\n\r\n",
+    b"HEAD / HTTP/1.1\nHost: x\n\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\nExpect: b\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: b\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\nGET",
+    b"HEAD /" + b"a" * 17_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 300 + b"\r\n",
+    b"HEAD / HTTP/1.1\r\nHost: x\r\nA: " + b"b" * 70_000,
+    b"HEAD / HTTP/1.1\r\nHost: x\r\n",  # and no more
+]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("raw", BAD_HEADS)
+async def test_no_answer_to_head_has_a_body_whatever_is_wrong_with_it(raw: bytes) -> None:
+    async with downstream(ok) as proxied:
+        for lead in (b"", b"\r\n"):
+            async with caller(proxied.port) as (reader, writer):
+                writer.write(lead + raw)
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+                assert 400 <= status(head) <= 505
+                assert b"\r\nContent-Length: 0\r\n" not in head
+                assert body == b""
+        async with caller(proxied.port) as (reader, writer):  # and each other answer has its own
+            writer.write(raw.replace(b"HEAD", b"GET") + b"\r\n\r\nHEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.read()).partition(b"\r\n\r\n")[2] != b""
+
+
+@pytest.mark.parametrize("method", [b"patch", b"Get", b"head", b"PROPFIND", b"x!"])
+async def test_methods_are_told_apart_by_case(method: bytes) -> None:
+    async with downstream(ok) as proxied, caller(proxied.port) as (reader, writer):
+        writer.write(request(method + b" /"))
+        assert status((await read_answer(reader))[0]) == 405
 
 
 async def test_what_was_read_of_requests_is_kept_no_longer_than_some_caller_is_connected() -> None:

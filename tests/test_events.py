@@ -14,7 +14,6 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.downstream import Downstream
 from proxy.events import INTERVAL_SECONDS, REST, STALLED_SECONDS, WATCHERS_MAX, Events
-from proxy.steps import Steps
 from tests.e2e.harness import both, request
 
 pytestmark = pytest.mark.looptime
@@ -46,7 +45,7 @@ class Stage:
         self.events = Events(self._render, cast("Clock", self.clock))
         self.downstream = Downstream(
             self._watch,
-            lambda _kind, _detail: (400, (), b""),
+            lambda _kind, _detail, _method: (400, (), b""),
             clock=Clock(),
             crashed=self.crashes.append,
             write_timeout=STALLED_SECONDS,
@@ -57,10 +56,9 @@ class Stage:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/events"
 
-    def _render(self) -> Steps[bytes]:
+    def _render(self) -> bytes:
         self.made.append(self.clock.now())
         self.clock.spent += self.takes
-        yield
         return b"%d%b" % (len(self.made), self.padding)
 
     async def _watch(self, call: Call) -> None:

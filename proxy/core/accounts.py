@@ -9,7 +9,6 @@ from math import inf
 from typing import TypeVar
 
 from proxy.core.day import Day, DayRecord
-from proxy.core.model import Limit
 from proxy.core.window import Window, WindowRecord
 
 K = TypeVar("K")
@@ -72,16 +71,6 @@ class Accounts:
                 _forget_idle(self.apps, lambda old: not old.idle(now))
             window = self.apps[app] = self._window(self._caps.app_minute, now)
         return window
-
-    def left(self, app: str, tenant: str | None, limit: str, now: float) -> int | None:
-        """Calls left of the minute or the day, or of the app's minute; None where nothing is known of it."""
-        if limit == Limit.APP_MINUTE:
-            window = self.apps.get(app)
-            return None if window is None else window.free(now)
-        account = None if tenant is None else self.tenants.get((app, tenant))
-        if account is None:
-            return None
-        return account.day.remaining(now) if limit == Limit.DAY else account.minute.free(now)
 
     def record(self, app: str, tenant: str | None, now: float) -> Record | None:
         """What is charged to an organisation, or (None) to an app; None where nothing is known of it."""

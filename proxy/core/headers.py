@@ -1,8 +1,8 @@
 """Which header fields go on to the other side (RFC 9110, section 7.6), and the two that are ours.
 
-`Via` is added to requests only: a gateway must add it there and may leave it out of responses, which
-callers are promised unchanged. Upstream's `Proxy-Status` and `X-Xero-Proxy-*` are removed, so that an
-answer which carries them is always the proxy's word.
+`Via` is added to requests where the setting asks for it: a gateway should, but servers stop compressing for
+proxies. Responses never get it, which callers are promised unchanged. Upstream's `Proxy-Status` and
+`X-Xero-Proxy-*` are removed, so that an answer which carries them is always the proxy's word.
 """
 
 from __future__ import annotations
@@ -73,14 +73,15 @@ _TO_XERO = _Passage(_NOT_IN_REQUESTS, b"proxy-")
 _TO_CALLER = _Passage(_NOT_IN_RESPONSES, b"x-xero-proxy-")
 
 
-def end_to_end_request(fields: Fields) -> Headers:
-    """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `Via` added. An
+def end_to_end_request(fields: Fields, *, via: bool = False) -> Headers:
+    """Return what of a caller's fields goes to Xero: order, repetition, case and bytes kept, `via` or not. An
     empty `Idempotency-Key` is none and does not go.
     """
     kept = [field for field in fields.raw if _TO_XERO[field[0]]]
     if fields.get(b"idempotency-key") == b"":  # it is none, and the proxy may add one
         kept = [field for field in kept if field[0].lower() != b"idempotency-key"]
-    kept.append(VIA)
+    if via:
+        kept.append(VIA)
     return _without_nominated(kept, fields)
 
 

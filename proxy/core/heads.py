@@ -63,7 +63,6 @@ _VERSION_ENDS = tuple(b" " + version for version in _VERSIONS)
 _TOO_LARGE = Problem(
     Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_FIELDS} fields and {MAX_HEAD} bytes at most."
 )
-_METHOD = re.compile(rb"[A-Z]+(?:-[A-Z]+)*")
 _OTHER_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
@@ -169,7 +168,7 @@ def _start_problem(start: bytes) -> Problem:
         kind = Refusal.VERSION if _OTHER_VERSION.fullmatch(start) else Refusal.MALFORMED
         return Problem(kind, "The request line does not end with HTTP/1.1 or HTTP/1.0.")
     method = start.partition(b" ")[0]
-    if _METHOD.fullmatch(method) and method not in _METHODS:
+    if _TOKEN.fullmatch(method) and method not in _METHODS:
         return Problem(Refusal.METHOD, "This method is not forwarded.")
     return Problem(Refusal.MALFORMED, "The request line is not well-formed HTTP.")
 
@@ -218,13 +217,61 @@ def without_empty_lines(data: bytes) -> bytes:
     return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
 
 
-def partial_head_problem(data: bytes) -> Problem | None:
-    """Why the beginning of a request head can never become a good one, as far as that is plain already."""
-    if len(data) > MAX_HEAD:
-        return Problem(Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_HEAD} bytes at most.")
-    if data.count(b"\n") != data.count(b"\r\n") or (data[:1].isspace() and data != b"\r"):
-        return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
-    return None
+def bodiless(data: bytes | bytearray) -> str:
+    """`HEAD` where a request begins so: no answer to it has a body, whatever else is wrong with it."""
+    return "HEAD" if data.startswith(b"HEAD ") else ""
+
+
+class Incoming:
+    """Bytes of requests that wait until they are read: the beginning of a head, and what is pipelined.
+
+    Every byte is looked at a bounded number of times, in however small pieces they come.
+    """
+
+    __slots__ = ("_looked", "data")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._looked = 0
+
+    def clear(self) -> None:
+        """Forget all."""
+        self.data.clear()
+        self._looked = 0
+
+    def take(self) -> bytes:
+        """Everything; nothing is left."""
+        taken = bytes(self.data)
+        self.clear()
+        return taken
+
+    def head(self) -> bytes | Problem | None:
+        """Take a whole head, up to the empty line at its end; None where more of it must come first, a
+        problem where no more could make it good.
+        """
+        data = self.data
+        if empty := _EMPTY_LINES.match(data):
+            del data[: empty.end()]
+            self._looked = 0
+        looked, self._looked = self._looked, len(data)
+        end = data.find(END_OF_HEAD, max(0, looked - len(END_OF_HEAD) + 1))
+        if end < 0:
+            return self._problem(looked)
+        end += len(END_OF_HEAD)
+        head = bytes(data[:end])
+        del data[:end]
+        self._looked = 0
+        return head
+
+    def _problem(self, looked: int) -> Problem | None:
+        """Why this can never become a good head, as far as that is plain already."""
+        data = self.data
+        if len(data) > MAX_HEAD:
+            return Problem(Refusal.HEAD_TOO_LARGE, f"The head may hold {MAX_HEAD} bytes at most.")
+        bare = data.count(b"\n", looked) != data.count(b"\r\n", max(0, looked - 1))
+        if bare or (data[:1].isspace() and data != b"\r"):
+            return Problem(Refusal.MALFORMED, "The head of the request is not well-formed HTTP.")
+        return None
 
 
 def reason_phrase(status: int) -> bytes:

@@ -6,7 +6,7 @@ concurrency, minute and day, and the app's minute. All agree and all are charged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -221,15 +221,9 @@ class Limits:
         return Forecast(limit, at)
 
     def view(self, now: float) -> tuple[list[TenantView], list[AppView]]:
-        """Budgets for operators, all at once."""
-        return list(self.tenants(now)), list(self.apps(now))
-
-    def tenants(self, now: float) -> Iterator[TenantView]:
-        """The budgets of organisations for operators, made as they are taken; decisions may come in between.
-        The waiting lines' share of the fields is left empty.
-        """
-        for (app, name), tenant in list(self.accounts.tenants.items()):
-            yield TenantView(
+        """Budgets for operators; the waiting lines' share of the fields is left empty."""
+        tenants = [
+            TenantView(
                 app=app,
                 tenant=name,
                 queued=0,
@@ -237,18 +231,16 @@ class Limits:
                 blocked_by="",
                 next_seconds=None,
                 in_flight=tenant.in_flight,
-                concurrent_limit=self._caps.concurrent,
                 minute_limit=self._caps.minute,
                 minute_remaining=tenant.minute.free(now),
                 day_limit=self._caps.day,
                 day_remaining=tenant.day.remaining(now),
                 foreign_calls=tenant.minute.foreign(now),
             )
-
-    def apps(self, now: float) -> Iterator[AppView]:
-        """The same of apps."""
-        for app, window in list(self.accounts.apps.items()):
-            yield AppView(app, window.limit, window.free(now))
+            for (app, name), tenant in self.accounts.tenants.items()
+        ]
+        apps = [AppView(app, window.limit, window.free(now)) for app, window in self.accounts.apps.items()]
+        return tenants, apps
 
     def _others_first(self, tenant: Account, free: int, ahead: int, now: float) -> Denial | None:
         places = self._caps.concurrent - tenant.in_flight

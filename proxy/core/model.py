@@ -189,7 +189,6 @@ class TenantView:
     blocked_by: str
     next_seconds: float | None
     in_flight: int
-    concurrent_limit: int
     minute_limit: int
     minute_remaining: int
     day_limit: int

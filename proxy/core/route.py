@@ -149,7 +149,7 @@ def app_name(client: object) -> str:
     return client if client.isascii() and client.isprintable() and " " not in client else DEFAULT_APP
 
 
-def terms_of(fields: Fields, apps: AppIds) -> Terms:
+def terms_of(fields: Fields, apps: AppIds, *, via: bool = False) -> Terms:
     """What the fields of a request say; looked for once where many requests have the same."""
     terms = fields.terms
     if terms is None:
@@ -160,7 +160,7 @@ def terms_of(fields: Fields, apps: AppIds) -> Terms:
             urgency=urgency(fields),
             key=fields.get(b"idempotency-key") or None,
             credentials=has_credentials(fields.get(b"authorization")),
-            headers=end_to_end_request(fields),
+            headers=end_to_end_request(fields, via=via),
         )
     return terms
 

@@ -100,25 +100,30 @@ _ONCE = frozenset(
     {
         b"authorization",
         b"content-length",
+        b"host",
+        b"idempotency-key",
+        b"transfer-encoding",
+        b"xero-tenant-id",
+    },
+)
+"""A decision rests on these, here or at Xero's edge."""
+_ALIKE = frozenset(
+    {
         b"content-location",
         b"content-range",
         b"content-type",
         b"etag",
-        b"host",
-        b"idempotency-key",
         b"max-forwards",
         b"server",
-        b"transfer-encoding",
         b"user-agent",
-        b"xero-tenant-id",
     },
 )
+"""There is one of these (RFC 9110), but two that say the same harm nobody: some clients add what is there."""
 _TARGET_BYTES = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F))
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
-_PRIVATE = re.compile(rb"\[.*|[0-9.]+|[^.]*|.*\.(localhost|local|internal|svc|home\.arpa)")
-"""Addresses, and names that no stranger can own: without a dot, or reserved (RFC 6761, 6762, 8375; ICANN's
-`internal`; the names of Services in Kubernetes).
-"""
+_RESERVED = frozenset({b"localhost", b"local", b"internal", b"svc", b"test"})
+"""What no public name ends in (RFC 6761 and 6762; ICANN's `internal`; Kubernetes' Services)."""
+_LABEL = b"abcdefghijklmnopqrstuvwxyz0123456789-"
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 
 
@@ -136,27 +141,29 @@ class RequestHead:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Under what the proxy is reached, in lower case: `authorities` are `host:port` that an absolute-form
-    target may name, `hosts` the public names that `Host` may name.
+    """Public names under which the proxy is reached, in lower case: `hosts` one by one, `domains` with
+    whatever ends in them.
 
-    An address or a private name is good in `Host` in any case: a container does not know what its network
-    calls it. Any other public name is refused, because a page in a browser can make its own name resolve to
-    the proxy's address, and speaks to it as to its own server then.
+    An address or a private name is good in any case: a container does not know what its network calls it. Any
+    other public name is refused, because a page in a browser can make its own name resolve to the proxy's
+    address, and speaks to it as to its own server then.
     """
 
-    authorities: frozenset[bytes] = frozenset()
     hosts: frozenset[bytes] = frozenset()
+    domains: frozenset[bytes] = frozenset()
 
 
 def check_request(head: RequestHead, own: Own) -> Problem | Accepted:
     """Return what the request says about its body, or why it is refused."""
     if head.method not in METHODS:
         return Problem(Refusal.METHOD, "This method is not forwarded.")
-    origin = _origin_form(head.target, own.authorities)
+    origin = _origin_form(head.target, own)
     if isinstance(origin, Problem):
         return origin
     fields = head.fields
-    problem = _repetition_problem(fields) or _host_problem(fields.get(b"host"), own.hosts)
+    problem = _repetition_problem(fields)
+    if problem is None and (b"host" in fields or not head.http10):
+        problem = _host_problem(fields.get(b"host"), own)
     if problem is None and b"connection" in fields:
         problem = _connection_problem(fields.every(b"connection"))
     return problem or _body(origin, fields, http10=head.http10)
@@ -166,7 +173,7 @@ def _malformed(detail: str) -> Problem:
     return Problem(Refusal.MALFORMED, detail)
 
 
-def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | bytes:
+def _origin_form(target: bytes, own: Own) -> Problem | bytes:
     if len(target) > MAX_TARGET:
         return Problem(Refusal.TARGET_TOO_LONG, f"The target is longer than {MAX_TARGET} bytes.")
     if target.translate(None, _TARGET_BYTES):
@@ -175,7 +182,7 @@ def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | 
         absolute = _ABSOLUTE.fullmatch(target)
         if absolute is None:
             return _malformed("The target must be a path that begins with one slash.")
-        if absolute[1].lower() not in own_authorities:
+        if _host_problem(absolute[1], own) is not None:
             return Problem(Refusal.MISDIRECTED, "The target names another host.")
         target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
     if target.startswith(b"//"):
@@ -184,27 +191,47 @@ def _origin_form(target: bytes, own_authorities: frozenset[bytes]) -> Problem | 
 
 
 @lru_cache(maxsize=256)
-def _host_problem(host: bytes | None, own_hosts: frozenset[bytes]) -> Problem | None:
+def _host_problem(host: bytes | None, own: Own) -> Problem | None:
     if host is None:
         return _malformed("Host is missing.")
     authority = _AUTHORITY.fullmatch(host)
     if authority is None:
         return _malformed("Host is not a host name or address.")
     name = authority[1].lower().removesuffix(b".")
-    if name in own_hosts or _PRIVATE.fullmatch(name):
+    if _is_private(name) or name in own.hosts or _ends_in(name, own.domains):
         return None
     return Problem(
         Refusal.MISDIRECTED,
-        "Host names another host. The proxy answers to addresses, to names without a dot, and to those that "
-        "end in .localhost, .local, .internal, .svc or .home.arpa.",
+        "Host names another host. The proxy answers to addresses, to names without a dot, to those that end "
+        "in .localhost, .local, .internal, .svc, .test or .home.arpa, and to those in ALLOWED_HOSTS.",
     )
+
+
+def _ends_in(name: bytes, domains: frozenset[bytes]) -> bool:
+    return any(name == domain or name.endswith(b"." + domain) for domain in domains)
+
+
+def _is_private(name: bytes) -> bool:
+    """Whether no stranger can own this name: an address, a name without a dot, or one whose end is reserved
+    or cannot be public. Public ones end in letters alone or begin with `xn--`; a namespace of Kubernetes
+    need not.
+    """
+    start, dot, last = name.rpartition(b".")
+    if not dot or last in _RESERVED or name.startswith(b"["):
+        return True
+    if last == b"arpa":
+        return start == b"home" or start.endswith(b".home")
+    return bool(last) and not (last.isalpha() or last.startswith(b"xn--") or last.translate(None, _LABEL))
 
 
 def _repetition_problem(fields: Fields) -> Problem | None:
     if not fields.repeats:
         return None
-    repeated = sorted(name for name in _ONCE if len(fields.every(name)) > 1)
-    return _malformed(f"{repeated[0].decode()} is given more than once.") if repeated else None
+    for name in sorted(_ONCE | _ALIKE):
+        values = fields.every(name)
+        if len(values if name in _ONCE else set(values)) > 1:
+            return _malformed(f"{name.decode()} is given more than once.")
+    return None
 
 
 def _connection_problem(values: list[bytes]) -> Problem | None:

@@ -5,7 +5,6 @@ The rules stand in `proxy.core.limits`; a store says where their state lives and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 from proxy.core.holds import HoldChange
@@ -51,9 +50,7 @@ class Claims(Protocol):
 
 
 class Store(Protocol):
-    """Decides and accounts, one whole decision per call. Only what `forecast`, `left` and `view` say may be
-    out of date.
-    """
+    """Decides and accounts, one whole decision per call. Only `forecast` and `view` may be out of date."""
 
     async def start(self, heard: Heard) -> None:
         """Read or join what is kept elsewhere, before the first call. Raises OSError naming what cannot be
@@ -81,13 +78,8 @@ class Store(Protocol):
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible as far as this process knows."""
 
-    def left(self, ask: Ask, limit: str) -> int | None:
-        """Calls left of the minute, the day or the app's minute, as far as this process knows; None where it
-        knows nothing of them.
-        """
-
-    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
-        """Budgets and holds for operators, as far as this process knows, made as they are taken."""
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+        """Budgets and holds for operators, as far as this process knows."""
 
     def health(self) -> StoreView:
         """How the store itself fares."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 
 from proxy.clock import Clock
@@ -47,14 +46,10 @@ class MemoryStore:
         """The earliest time that is possible."""
         return self._limits.forecast(ask, ahead, self._clock.now())
 
-    def left(self, ask: Ask, limit: str) -> int | None:
-        """Calls left of one limit, as far as this process knows."""
-        return self._limits.accounts.left(ask.app, ask.tenant, limit, self._clock.now())
-
-    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds for operators."""
         now = self._clock.now()
-        return self._limits.tenants(now), self._limits.apps(now), self._limits.holds.each(now)
+        return *self._limits.view(now), self._limits.holds.view(now)
 
     def health(self) -> StoreView:
         """Memory is always there."""

@@ -9,7 +9,6 @@ call is not answered in time, and `proxy.stores.session` looks for the server me
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from functools import partial
 from random import Random
 from typing import Any
@@ -143,14 +142,10 @@ class RedisStore:
         """The earliest time that is possible as far as this replica knows."""
         return self._limits.forecast(ask, ahead, self._clock.now())
 
-    def left(self, ask: Ask, limit: str) -> int | None:
-        """Calls left of one limit, as far as this process knows."""
-        return self._limits.accounts.left(ask.app, ask.tenant, limit, self._clock.now())
-
-    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
+    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds as far as this replica knows: what others sent it learns from its responses."""
         now = self._clock.now()
-        return self._limits.tenants(now), self._limits.apps(now), self._limits.holds.each(now)
+        return *self._limits.view(now), self._limits.holds.view(now)
 
     def health(self) -> StoreView:
         """Whether the server decides, and for how many."""

@@ -15,6 +15,7 @@ CANARY = "canary-7f3a"
 DEFAULTS = {
     "LISTEN": "127.0.0.1:8080",
     "ADMIN_LISTEN": "127.0.0.1:9090",
+    "ALLOWED_HOSTS": "",
     "UPSTREAM": "https://api.xero.com",
     "IDENTITY_UPSTREAM": "https://identity.xero.com",
     "TENANT_MINUTE_LIMIT": "60",
@@ -37,6 +38,7 @@ DEFAULTS = {
     "CONNECT_TIMEOUT_SECONDS": "10",
     "UPSTREAM_TIMEOUT_SECONDS": "330",
     "IDEMPOTENCY": "true",
+    "VIA": "false",
     "TOKEN_SINGLE_FLIGHT": "true",
     "DRAIN_SECONDS": "30",
     "STATE_FILE": "",
@@ -49,7 +51,7 @@ DEFAULTS = {
     "LOG_FORMAT": "json",
     "ADMIN_TOKEN": "",
 }
-MAY_BE_EMPTY = {"SPOOL_DIR", "STATE_FILE", "REDIS_URL", "REDIS_APP_ID", "ADMIN_TOKEN"}
+MAY_BE_EMPTY = {"ALLOWED_HOSTS", "SPOOL_DIR", "STATE_FILE", "REDIS_URL", "REDIS_APP_ID", "ADMIN_TOKEN"}
 
 
 def read(**values: str) -> Settings:
@@ -199,6 +201,11 @@ def test_an_empty_value_is_a_problem_where_the_default_is_not_empty(name: str) -
         ("RETRY_BUDGET", "1.1"),
         ("RETRY_BUDGET", "-0.1"),
         ("IDEMPOTENCY", "maybe"),
+        ("ALLOWED_HOSTS", "proxy.example.org:8080"),
+        ("ALLOWED_HOSTS", "http://proxy.example.org"),
+        ("ALLOWED_HOSTS", "*.example.org"),
+        ("ALLOWED_HOSTS", "a.example,,b.example"),
+        ("ALLOWED_HOSTS", "."),
         ("TENANT_LABEL", "name"),
         ("SPOOL_DIR", "/nowhere/at/all"),
         ("SPOOL_DIR", "\0"),

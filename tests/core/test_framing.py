@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.fields import Fields
-from proxy.core.framing import BadFraming, Chunked, Counted, UntilClose, response_framing
+from proxy.core.framing import MAX_CHUNK_LINE, BadFraming, Chunked, Counted, UntilClose, response_framing
 
 
 def decode(framing: Chunked | Counted, *parts: bytes) -> tuple[bytes, bytes]:
@@ -123,3 +123,15 @@ def test_what_has_no_body_ends_at_its_head_and_keeps_the_length_it_declares(meth
 def test_a_response_whose_end_has_two_readings_is_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(BadFraming):
         response_framing("GET", 200, Fields(headers(*fields)))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"5;" + b"a" * 200 + b"\r\nhello\r\n", b"0\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(900))],
+)
+def test_what_comes_byte_by_byte_is_gone_through_again_for_one_short_line_alone(line: bytes) -> None:
+    """So a byte costs no more for how much came before it."""
+    framing = Chunked()
+    for byte in line:
+        framing.feed(bytes([byte]))
+        assert len(framing._held) <= MAX_CHUNK_LINE

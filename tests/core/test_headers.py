@@ -17,7 +17,13 @@ from proxy.core.headers import (
 
 def test_a_request_keeps_order_repetition_case_and_bytes() -> None:
     headers = ((b"X-One", b"\xff\xfe"), (b"x-ONE", b"two"), (b"Accept", b"*/*"), (b"X-One", b"3"))
-    assert end_to_end_request(Fields(headers)) == (*headers, VIA)
+    assert end_to_end_request(Fields(headers)) == headers
+
+
+def test_a_request_gets_a_via_where_that_is_asked_for() -> None:
+    headers = ((b"Via", b"1.1 theirs"), (b"A", b"b"))
+    assert end_to_end_request(Fields(headers)) == headers
+    assert end_to_end_request(Fields(headers), via=True) == (*headers, VIA)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +47,7 @@ def test_a_request_keeps_order_repetition_case_and_bytes() -> None:
     ],
 )
 def test_a_request_loses_what_is_for_this_hop_or_for_the_proxy(name: str) -> None:
-    assert end_to_end_request(Fields(((name.encode(), b"x"), (b"A", b"b")))) == ((b"A", b"b"), VIA)
+    assert end_to_end_request(Fields(((name.encode(), b"x"), (b"A", b"b")))) == ((b"A", b"b"),)
 
 
 def test_what_connection_lists_does_not_go_on() -> None:
@@ -51,7 +57,7 @@ def test_what_connection_lists_does_not_go_on() -> None:
         (b"x-hop", b"1"),
         (b"X-Other", b"2"),
     )
-    assert end_to_end_request(Fields(headers)) == (VIA,)
+    assert end_to_end_request(Fields(headers)) == ()
     assert end_to_end_response(Fields((*headers, (b"A", b"b")))) == ((b"A", b"b"),)
 
 
@@ -139,9 +145,9 @@ def test_any_bytes_are_a_wait_or_none_and_an_urgency(value: bytes) -> None:
         )
     )
 )
-def test_filtering_twice_changes_nothing_more_but_via(fields: list[tuple[bytes, bytes]]) -> None:
+def test_filtering_twice_changes_nothing_more(fields: list[tuple[bytes, bytes]]) -> None:
     once = end_to_end_request(Fields(tuple(fields)))
-    assert end_to_end_request(Fields(once)) == (*once, VIA)
+    assert end_to_end_request(Fields(once)) == once
     assert end_to_end_response(Fields(end_to_end_response(Fields(tuple(fields))))) == end_to_end_response(
         Fields(tuple(fields))
     )
@@ -149,7 +155,7 @@ def test_filtering_twice_changes_nothing_more_but_via(fields: list[tuple[bytes, 
 
 def test_what_connection_names_beside_the_usual_is_removed_too() -> None:
     headers = ((b"Connection", b"close"), (b"connection", b"x-hop"), (b"X-Hop", b"1"), (b"A", b"b"))
-    assert end_to_end_request(Fields(headers)) == ((b"A", b"b"), VIA)
+    assert end_to_end_request(Fields(headers)) == ((b"A", b"b"),)
     usual = ((b"Connection", b"Keep-Alive"), (b"A", b"b"))
     assert end_to_end_response(Fields(usual)) == ((b"A", b"b"),)
 

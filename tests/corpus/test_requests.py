@@ -54,7 +54,7 @@ def test_what_is_forwarded_is_what_a_strict_reader_finds_in_the_row(
         assert len(one.values(b"content-length")) <= 1
         assert not one.values(b"transfer-encoding")
         assert not one.values(b"connection")
-        assert one.values(b"via")[-1] == b"1.1 xero-proxy"
+        assert not any(b"xero-proxy" in value for value in one.values(b"via"))
 
 
 def test_how_a_request_is_cut_into_segments_changes_only_whether_bytes_after_a_last_one_come_too_late(
@@ -86,7 +86,7 @@ def test_no_request_that_names_a_public_host_is_forwarded() -> None:
     rows = [row for row in ROWS if any(b"." in name for name in _HOST.findall(row.raw))]
     if not rows:
         pytest.skip("the corpus is not there")
-    foreign = {b"desync.test", b"example.com", b"example.org", b"github.com"}
+    foreign = {b"example.com", b"example.org", b"github.com"}
     outcomes = run_requests(rows, frozenset())
     forwarded = [row for row in rows if outcomes[row.id].forwarded]
     assert not any(outcome.desynchronised or outcome.malformed for outcome in outcomes.values())

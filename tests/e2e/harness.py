@@ -137,6 +137,14 @@ class Running:
         async with self.caller() as caller:
             return await caller.ask(raw)
 
+    async def ask_admin(self, raw: bytes) -> Reply:
+        """One request to the admin port."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.car.admin_port)
+        try:
+            return await Caller(reader, writer).ask(raw)
+        finally:
+            writer.close()
+
     def start(self, raw: bytes) -> asyncio.Task[Reply]:
         return asyncio.create_task(self.ask(raw))
 

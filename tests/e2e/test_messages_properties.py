@@ -47,9 +47,11 @@ fields = st.lists(st.tuples(names, values), max_size=8).map(tuple)
 options = st.lists(
     st.sampled_from([b"x-one", b"X-TWO", b"close", b"keep-alive", b"cookie", *NEEDED]), max_size=3
 )
-hosts = st.sampled_from([b"localhost", b"evil.test", b"evil", b"evil.test:443", b"[::1]:8080", b"", b"a@b"])
+hosts = st.sampled_from(
+    [b"localhost", b"evil.example", b"evil", b"evil.example:443", b"[::1]:8080", b"", b"a@b"]
+)
 pieces = st.sampled_from(
-    rb"/ // http:// https:// evil.test :443 @ ? # \ .. %2f * connect/token a 127.0.0.1 [::1]".split()
+    rb"/ // http:// https:// evil.example :443 @ ? # \ .. %2f * connect/token a 127.0.0.1 [::1]".split()
 ) | st.sampled_from([b" ", b"\t", b"\r\n", b"\x00"])
 targets = st.lists(pieces, max_size=6).map(b"".join)
 GOOD = (
@@ -147,7 +149,7 @@ def test_what_goes_on_is_end_to_end_unchanged_and_framed_once(
     expected = [field for field in given if field[0].lower() not in HOP_BY_HOP | gone]
     (one,) = sent
     assert one.start == method + b" /a%2Fb?c=%zz HTTP/1.1"
-    assert _without_framing(one) == [*expected, (b"Via", b"1.1 xero-proxy")]
+    assert _without_framing(one) == expected
     assert one.body == body
     lengths = one.values(b"content-length")
     assert one.values(b"transfer-encoding") == []
@@ -161,7 +163,7 @@ def test_nothing_that_a_caller_sends_changes_where_it_goes(
 ) -> None:
     """`Stage.send` sees every connection that is opened and every Host that is sent."""
     outcome = stage.send(_request(method + b" " + target, ((b"Host", host), *given)))
-    if method in {b"CONNECT", b"TRACE"} or b"evil.test" in host:
+    if method in {b"CONNECT", b"TRACE"} or b"evil.example" in host:
         assert outcome.forwarded == ()
     if method in {b"CONNECT", b"TRACE"} and not set(target) & set(b" \t\r\n\x00") and target:
         assert outcome.answered.statuses == [405]

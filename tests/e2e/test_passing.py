@@ -49,10 +49,17 @@ async def test_method_target_headers_and_body_go_to_xero_unchanged() -> None:
         host,
         b"Authorization: " + TOKEN,
         *fields,
-        b"Via: 1.1 xero-proxy",
         b"Content-Length: 2",
     ]
     assert body == b"{}"
+
+
+@pytest.mark.parametrize(("setting", "added"), [("false", []), ("true", [b"Via: 1.1 xero-proxy"])])
+async def test_xero_gets_a_via_only_where_the_setting_says_so(setting: str, added: list[bytes]) -> None:
+    async with origin() as seen, sidecar(str(seen.address), via=setting) as proxy:
+        await proxy.ask(request(b"GET /", b"Via: 1.0 theirs"))
+    vias = [line for line in seen.requests[0].split(b"\r\n") if line.lower().startswith(b"via:")]
+    assert vias == [b"Via: 1.0 theirs", *added]
 
 
 async def test_every_kind_of_answer_carries_the_marks_once() -> None:
@@ -67,7 +74,7 @@ async def test_every_kind_of_answer_carries_the_marks_once() -> None:
         (request(b"PROPFIND /"), 405, "method_not_allowed", 0),
         (request(b"M-SEARCH /"), 405, "method_not_allowed", 0),
         (request(b"FOO /"), 405, "method_not_allowed", 0),
-        (request(b"GET http://evil.test/"), 421, "misdirected", 0),
+        (request(b"GET http://evil.example/"), 421, "misdirected", 0),
         (request(b"GET /", b"Host: a b"), 400, "invalid_request", 0),
         (request(b"POST /", b"Content-Length: 99999999999"), 413, "body_too_large", 0),
         (request(b"OPTIONS *"), 400, "invalid_request", 0),

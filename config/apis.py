@@ -11,7 +11,7 @@ from proxy.core.route import PREFIX_SEGMENTS, Family, Prefixes
 
 APIS = Path(__file__).with_name("apis.toml")
 
-_KEYS = {"family", "prefix", "host", "tenant"}
+_KEYS = {"family", "prefix", "host", "tenant", "keys"}
 
 
 class BadApis(ValueError):
@@ -52,4 +52,7 @@ def _family(where: str, row: dict[str, Any]) -> Family:
         raise BadApis(f"{where}: the identity host knows no tenant")
     if not row.get("family"):
         raise BadApis(f"{where}: family is missing")
-    return Family(name=row["family"], prefix=prefix, host=Host(host), tenant=tenant)
+    keys = row.get("keys", False)
+    if not isinstance(keys, bool) or (keys and Host(host) is Host.IDENTITY):
+        raise BadApis(f"{where}: keys is true or false, and the identity host honours none")
+    return Family(name=row["family"], prefix=prefix, host=Host(host), tenant=tenant, keys=keys)

@@ -26,8 +26,8 @@ _GARBAGE = "upstream_garbage"
 _HUNDREDS = {"2xx": 2, "3xx": 3, "4xx": 4, "5xx": 5}
 _SECONDS = {"retry_after", "offline", "backoff"}
 _SUBJECTS = {"status", "failure", "made"}
-_CONDITIONS = {"header", "body", "api"}
-_MEANING = {"execution", "hold", "limit", "healthy", "breaks", "access"}
+_CONDITIONS = {"header", "body", "api", "kept"}
+_MEANING = {"execution", "hold", "limit", "healthy", "breaks", "access", "proves"}
 _KEYS = _SUBJECTS | _CONDITIONS | _MEANING | {"class", "source"}
 _HOLD_KEYS = {"scope", "reason", "seconds", "probe"}
 
@@ -67,7 +67,7 @@ def _add(draft: _Draft, where: str, row: dict[str, Any], sources: dict[str, str]
     response = _response(where, row)
     if draft.classes.setdefault(response.name, response) != response:
         raise BadTable(f"{where}: differs from an earlier row of the same class")
-    match = _match(row) if _CONDITIONS & row.keys() else None
+    match = _match(where, row) if _CONDITIONS & row.keys() else None
     subjects = _SUBJECTS & row.keys()
     if subjects == {"status"}:
         for status in row["status"] if isinstance(row["status"], list) else [row["status"]]:
@@ -105,6 +105,7 @@ def _response(where: str, row: dict[str, Any]) -> ResponseClass:
         healthy=_flag(where, row, "healthy", default=False),
         breaks=_flag(where, row, "breaks", default=False),
         access=_member(where, Access, row["access"]) if "access" in row else None,
+        proves=_flag(where, row, "proves", default=False),
     )
 
 
@@ -119,13 +120,14 @@ def _hold(where: str, hold: dict[str, Any]) -> HoldRule:
     return HoldRule(scope, hold["reason"], seconds, probe=_flag(where, hold, "probe", default=True))
 
 
-def _match(row: dict[str, Any]) -> Match:
+def _match(where: str, row: dict[str, Any]) -> Match:
     headers = tuple(
         (name.lower().encode("ascii"), re.compile(fnmatch.translate(pattern).encode("ascii"), re.IGNORECASE))
         for name, pattern in row.get("header", {}).items()
     )
     body = tuple(text.lower().encode("ascii") for text in _texts(row.get("body", [])))
-    return Match(headers, body, frozenset(_texts(row.get("api", []))))
+    kept = _flag(where, row, "kept", default=False)
+    return Match(headers, body, frozenset(_texts(row.get("api", []))), kept)
 
 
 def _flag(where: str, row: dict[str, Any], key: str, *, default: bool) -> bool:

@@ -127,7 +127,9 @@ class Settings:
     offline_backoff_seconds: float = _setting(
         "300", decimal(0.001, _DAY), "pause of an organisation after `The Organisation is offline`", "seconds"
     )
-    retry_attempts: int = _setting("4", whole(1, 100), "sends of one request at most", "sends")
+    retry_attempts: int = _setting(
+        "4", whole(1, 100), "sends of one request that may fail, holds not counted", "sends"
+    )
     retry_backoff_seconds: float = _setting(
         "0.5", decimal(0.001, 3600), "first delay before a retry; doubles, full jitter", "seconds"
     )

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from math import inf
 from random import Random
 
 from prometheus_client import CollectorRegistry
@@ -72,7 +73,7 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        keys = Keys()
+        keys = Keys(inf if settings.redis_url else clock.elapsed())
         kept = StoreTelemetry(registry, log)
         self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)

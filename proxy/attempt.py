@@ -10,12 +10,14 @@ import asyncio
 
 from proxy.access import AccessMemory
 from proxy.clock import Clock
+from proxy.core.answers import Answer
 from proxy.core.classify import ResponseTable, classify, failure_class
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit, Settlement
 from proxy.core.model import Failure, ResponseClass
 from proxy.core.response_headers import correlation_id, left_after, pause_seconds
 from proxy.job import Job
+from proxy.replies import refuse_outlived
 from proxy.response import Response
 from proxy.scheduler import Scheduler
 from proxy.telemetry import Telemetry
@@ -44,27 +46,44 @@ class Sender:
         self._keys = keys
         self._settling: set[asyncio.Task[None]] = set()
 
+    def heed_key(self, job: Job) -> Answer | None:
+        """Bound the wait by the life of a key that was used before; the answer where that is over."""
+        if job.history.keyed and not job.history.own_key:
+            elapsed = self._clock.elapsed()
+            job.heed_others(self._keys, elapsed)
+            job.bound_by_key(self._clock.now(), elapsed)
+            if elapsed >= job.history.key_ends():
+                return refuse_outlived(job)
+        return None
+
     async def attempt(self, job: Job, permit: Permit | None) -> tuple[Response | Failure, ResponseClass]:
         """Send once and learn from what comes back; `permit` is None where no limits apply."""
         began = self._clock.now()
-        job.use_key(self._keys, began)
+        if job.history.keyed:
+            job.use_key(self._keys, self._clock.elapsed())
+        outbound = Outbound(
+            job.route.host,
+            job.call.method,
+            job.call.target,
+            job.headers(),
+            job.body,
+            job.history.key_ends(),
+        )
         try:
-            outcome = await self._upstream.send(
-                Outbound(job.route.host, job.call.method, job.call.target, job.headers(), job.body)
-            )
+            outcome = await self._upstream.send(outbound)
         except BaseException:
             job.record.attempts = job.history.sends + 1
             await self._break_off(permit)
             raise
         row = self._classify(job, outcome)
-        job.history.record(row)
+        settlement = self._settlement(job, outcome, row)
+        job.ended(self._keys, row)
         seconds = self._clock.now() - began
         job.record.attempts = job.history.sends
         job.record.upstream_seconds += seconds
         self._telemetry.attempt(job.route.api, row.name, seconds)
         if permit is not None:
             self._access.learn(job.route, job.authorization, row, began)
-        settlement = self._settlement(job, outcome, row)
         if isinstance(outcome, Response) and not outcome.complete:
             outcome.read_ahead(lambda _whole: self._settle_later(permit, settlement))
         elif permit is not None:
@@ -81,7 +100,9 @@ class Sender:
             return failure_class(self._table, outcome.name)
         job.record.received = outcome.status
         job.record.correlation_id = correlation_id(outcome.fields)
-        return classify(self._table, outcome.status, outcome.fields, outcome.first, job.route.api)
+        return classify(
+            self._table, outcome.status, outcome.fields, outcome.first, job.route.api, kept=outcome.kept
+        )
 
     def _settlement(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Settlement:
         if isinstance(outcome, Failure):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from proxy.body import Body
 from proxy.call import Call
 from proxy.core.answers import Asked
-from proxy.core.idempotency import KEY_BYTES, KEYED_METHODS, LONGEST_KEY, Keys, new_key
+from proxy.core.headers import overrides_of
+from proxy.core.idempotency import KEY_BYTES, KEY_LIFE_SECONDS, KEYED_METHODS, LONGEST_KEY, Keys, new_key
 from proxy.core.limits import Ask
 from proxy.core.lines import Ticket
 from proxy.core.marks import without
-from proxy.core.model import Headers, Host, Route, Terms
-from proxy.core.retry import REPEATABLE, History
+from proxy.core.model import Execution, Headers, ResponseClass, Route, Terms
+from proxy.core.retry import REPEATABLE, History, less_safe
 from proxy.telemetry import Record
 
-SAFE = frozenset({"GET", "HEAD"})
+PROBES = frozenset({"GET", "HEAD"})
 """Methods that are preferred as a probe."""
 LONGEST_WAIT_SECONDS = 3600.0
 """The most that `Prefer: wait` can ask for."""
@@ -27,6 +29,7 @@ class Job:
     __slots__ = (
         "_headers",
         "_key",
+        "_key_until",
         "_random_bits",
         "_retry_after_max",
         "body",
@@ -55,6 +58,7 @@ class Job:
         self.record = record
         self.body: Body | None = None
         self.retry_after: float | None = None
+        method = less_safe(call.method, (*terms.overrides, *overrides_of(call.target)))
         wait = max_wait if terms.wait is None else min(terms.wait, LONGEST_WAIT_SECONDS)
         self.deadline = record.arrived + wait
         self.ticket = Ticket(
@@ -62,18 +66,19 @@ class Job:
             record.arrived,
             self.deadline,
             terms.urgency,
-            call.method in SAFE,
+            method in PROBES,
         )
         self.shared_by: Callable[[], int] | None = None
         """How many others want what this request is about to get, where it can be shared."""
         self._headers = terms.headers
         self._key = terms.key
+        self._key_until = inf
         self._random_bits = random_bits
         self._retry_after_max = retry_after_max
-        takes_key = call.method in KEYED_METHODS and route.host is Host.API
+        takes_key = method == call.method and method in KEYED_METHODS and route.keys
         own = takes_key and terms.key is None and random_bits is not None
-        keyed = own or (terms.key is not None and 0 < len(terms.key) <= LONGEST_KEY)
-        self.history = History(call.method, keyed, own, tenant=route.tenant is not None)
+        keyed = own or (takes_key and terms.key is not None and len(terms.key) <= LONGEST_KEY)
+        self.history = History(method, keyed, own, tenant=route.tenant is not None)
         if own:
             self.renew_key()
 
@@ -101,14 +106,32 @@ class Job:
             self._key = new_key(self._random_bits(KEY_BYTES))
             self.history.key_used_at = None
 
-    def use_key(self, keys: Keys, now: float) -> None:
-        """Note that the key is sent now; the life of a caller's own key began when it was first seen."""
-        if not self._key:
-            return
-        if not self.history.own_key:
-            self.history.key_used_at = keys.first_used(self.route.app, self._key, now)
-        elif self.history.key_used_at is None:
-            self.history.key_used_at = now
+    def heed_others(self, keys: Keys, elapsed: float) -> None:
+        """Let the life of a caller's own key count from its first use by anybody."""
+        history = self.history
+        if self._key and not history.unknown:
+            first = keys.seen(self.route.app, self._key, elapsed)
+            if first is not None:
+                history.send_by = min(history.send_by, first + KEY_LIFE_SECONDS)
+
+    def use_key(self, keys: Keys, elapsed: float) -> None:
+        """Note that the key is about to be sent."""
+        history, first = self.history, elapsed
+        if self._key and not history.own_key:
+            self.heed_others(keys, elapsed)
+            first = keys.first_used(self.route.app, self._key, elapsed)
+        history.key_used_at = first if history.key_used_at is None else min(first, history.key_used_at)
+
+    def ended(self, keys: Keys, row: ResponseClass) -> None:
+        """Count an attempt that ended with `row`; one that came to nothing has not used the key."""
+        history = self.history
+        history.record(row, self.retry_after)
+        nothing = row.execution in {Execution.NEVER_SENT, Execution.REJECTED} or (
+            row.execution is Execution.DONE and not row.proves
+        )
+        if nothing and history.keyed and self._key and not history.unknown:
+            history.key_used_at = None
+            keys.unused(self.route.app, self._key)
 
     def headers(self) -> Headers:
         """The end-to-end fields of the next attempt."""
@@ -121,11 +144,16 @@ class Job:
         others = without(self._headers, b"accept-encoding")
         self._headers = (*others, (b"Accept-Encoding", b"identity"))
 
-    def bound_by_key(self) -> None:
-        """A write that may have been executed is repeated only inside its key's life."""
+    def bound_by_key(self, now: float, elapsed: float) -> None:
+        """Wait for no longer than the bytes may go."""
         ends = self.history.key_ends()
-        if ends is not None:
-            self.ticket.deadline = min(self.deadline, ends)
+        if ends < inf:
+            self._key_until = now + ends - elapsed
+            self.ticket.deadline = min(self.deadline, self._key_until)
+
+    def outlived_its_key(self, at: float) -> bool:
+        """Whether it could be sent at `at` at the earliest, by when its key may be forgotten."""
+        return at >= self._key_until
 
     def count_waits(self) -> None:
         """Add up in the record what was waited for, and which limit blocked longest."""
@@ -145,7 +173,7 @@ class Job:
     @property
     def unknown(self) -> bool:
         """True where Xero may have executed a write and nobody knows."""
-        return self.history.unknown and self.call.method not in REPEATABLE
+        return self.history.unknown and self.history.method not in REPEATABLE
 
     def close(self) -> None:
         """Let go of the body."""

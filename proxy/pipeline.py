@@ -121,6 +121,8 @@ class Pipeline:
         if isinstance(job, Answer):
             return job
         try:
+            if (outlived := self._sender.heed_key(job)) is not None:
+                return outlived
             if call.has_body:
                 refusal = await self._admit(call, job)
                 if refusal is not None or call.gone:
@@ -171,6 +173,7 @@ class Pipeline:
     async def _attempts(self, job: Job) -> Reached:
         """[ acquire → send → classify → settle → decide ]*."""
         self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
+        ended: Ended | None = None
         while not job.gone():
             permit = None
             if job.route.limited:
@@ -178,12 +181,13 @@ class Pipeline:
                     return refuse_expired(job)
                 granted = self._scheduler.take(job.ticket) or await self._acquire(job)
                 if not isinstance(granted, Permit):
-                    return granted
+                    unsent = ended is not None and ended.row.execution is Execution.NEVER_SENT
+                    return ended if unsent and granted else granted
                 permit = granted
             outcome, row = await self._sender.attempt(job, permit)
-            decision = self._decide(job, row)
+            ended, decision = Ended(outcome, row, job.retry_after), self._decide(job, row)
             if isinstance(decision, Stop):
-                return Ended(outcome, row, job.retry_after)
+                return ended
             if isinstance(outcome, Response):
                 outcome.close()
             self._telemetry.retry(row.name)
@@ -196,7 +200,7 @@ class Pipeline:
     async def _acquire(self, job: Job) -> Permit | Answer | None:
         """A permit, or the answer where there will be none in time; None when the caller has gone."""
         job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
-        job.bound_by_key()
+        job.bound_by_key(self._clock.now(), self._clock.elapsed())
         granted = await self._scheduler.acquire(job.ticket)
         job.count_waits()
         if granted is None:
@@ -211,16 +215,10 @@ class Pipeline:
             return STOP
         if not job.route.limited and row.execution is not Execution.NEVER_SENT:
             return STOP
-        now = self._clock.now()
+        now, elapsed, random = self._clock.now(), self._clock.elapsed(), self._random.random()
+        backoff, budget = self._policy.backoff, self._budgets.of(job.route.app, job.route.tenant)
         decision = decide(
-            job.history,
-            row,
-            job.retry_after,
-            job.deadline,
-            now,
-            self._random.random(),
-            self._policy.backoff,
-            self._budgets.of(job.route.app, job.route.tenant),
+            job.history, row, job.retry_after, job.deadline, now, elapsed, random, backoff, budget
         )
         if isinstance(decision, Stop) and decision.suppressed:
             self._telemetry.retry_suppressed(decision.suppressed)

@@ -10,14 +10,16 @@ from proxy.body import BodyProblem
 from proxy.core.answers import Answer, Asked, expired, failed, refused
 from proxy.core.headers import end_to_end_response
 from proxy.core.marks import without
-from proxy.core.model import Execution, Failure, Headers, ResponseClass
+from proxy.core.model import Failure, Headers, ResponseClass
 from proxy.core.refusal import Refusal, Why
 from proxy.job import Job
 from proxy.response import Response
 
 TOO_MANY_REQUESTS = 429
-SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
+REFUSED_DEADLINE = "refused_deadline"
+SAYS_UNKNOWN = frozenset({*range(500, 600)} - {503})
+"""Statuses after which no client repeats a write by itself."""
 
 
 @dataclass(slots=True)
@@ -35,9 +37,18 @@ def refuse(job: Job, refusal: Refusal, now: float, wall: float) -> Answer:
     """The answer to a request that got no permit in time. `wall` is seconds since 1970."""
     if job.unknown:
         return _unknown(job.asked, "No further attempt was possible in time.")
+    if job.outlived_its_key(refusal.at):
+        return refuse_outlived(job)
     seconds = max(0.0, refusal.at - now)
     name = refusal.why.value if refusal.why in {Why.QUEUE_FULL, Why.DRAINING} else ""
     return refused(name, refusal.limit, seconds, _date(wall + seconds), job.asked)
+
+
+def refuse_outlived(job: Job) -> Answer:
+    """The answer to a request that is not sent, as its `Idempotency-Key` may be forgotten by then."""
+    return _unknown(
+        job.asked, "Xero may have executed an earlier request with this Idempotency-Key and forgotten it."
+    )
 
 
 def refuse_expired(job: Job) -> Answer:
@@ -65,6 +76,8 @@ def unkept(job: Job, problem: BodyProblem) -> Answer | None:
 
 def give_up(job: Job, failure: Failure) -> Answer:
     """The answer to a request whose last attempt brought no usable response."""
+    if failure.name == REFUSED_DEADLINE and not job.unknown:
+        return refuse_outlived(job)
     if not job.unknown:
         return failed(failure.name, failure.detail, job.asked, error=failure.error)
     status = GATEWAY_TIMEOUT if failure.name == "upstream_timeout" else None
@@ -79,12 +92,19 @@ def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Pa
     unknown it makes xero-python send the write again.
     """
     passed = Passed(response, end_to_end_response(response.fields), row.name, response.status)
-    if job.unknown and _before_the_key(row):
+    if job.unknown and not job.history.proved(row):
         response.close()
-        return _unknown(job.asked, "An earlier attempt may have been executed, a later one was rejected.")
-    if job.unknown and response.status == SERVICE_UNAVAILABLE:
+        status = GATEWAY_TIMEOUT if response.status == GATEWAY_TIMEOUT else None
+        return _unknown(
+            job.asked,
+            "The reply to an earlier attempt was lost, and a later one says nothing of it.",
+            status=status,
+        )
+    if job.unknown and not row.proves and response.status not in SAYS_UNKNOWN:
         response.close()
-        return _unknown(job.asked, "Xero answered 503, which many clients take for leave to repeat.")
+        return _unknown(
+            job.asked, f"Xero answered {response.status}, which many clients take for leave to repeat."
+        )
     if b"retry-after" not in response.fields:
         return passed
     wait = job.retry_after
@@ -96,14 +116,6 @@ def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Pa
         response.close()
         return refused(row.name, row.limit, wait, _date(wall + wait), job.asked)
     return replace(passed, headers=others)
-
-
-def _before_the_key(row: ResponseClass) -> bool:
-    """Whether the answer came before the idempotency key was looked at, and so says nothing about an earlier
-    attempt under it: limits, outages, the token, the tenant. A caller that takes such a 401 for the outcome
-    fetches a token and sends the write again.
-    """
-    return row.execution is Execution.REJECTED or (row.execution is Execution.DONE and not row.healthy)
 
 
 def _unknown(asked: Asked, why: str, *, status: int | None = None, error: str = "") -> Answer:

@@ -33,6 +33,7 @@ class Response:
         "fields",
         "first",
         "head_at",
+        "kept",
         "length",
         "reason",
         "status",
@@ -57,6 +58,8 @@ class Response:
         self.first = first
         self.complete = inflow is None
         self.head_at = head_at
+        self.kept = False
+        """Whether the connection had carried another request before."""
         self.length = length
         self.truncated = False
         self._inflow = inflow

@@ -15,6 +15,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 
 from config.values import Origin
 from proxy.body import Body
@@ -24,6 +25,7 @@ from proxy.core.model import Failure, Headers, Host
 from proxy.deadlines import Deadlines
 from proxy.exchange import Exchange, Result
 from proxy.flow import Lost
+from proxy.response import Response
 from proxy.tls import Tls
 
 SMALL_BODY = 64 * 1024
@@ -39,13 +41,16 @@ _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 @dataclass(slots=True)
 class Outbound:
-    """A request as it is sent. `headers` are end-to-end only; Host and framing are added here."""
+    """A request as it is sent. `headers` are end-to-end only; Host and framing are added here. From
+    `go_by` on, a time of `Clock.elapsed`, no byte may leave.
+    """
 
     host: Host
     method: str
     target: bytes
     headers: Headers
     body: Body | None
+    go_by: float = inf
 
 
 class Upstream:
@@ -87,9 +92,13 @@ class Upstream:
         """Send once. Returns when the body is whole or 64 KiB of it are there, or with what went wrong."""
         if not outbound.target.startswith(b"/"):
             raise ValueError("only a path can be sent")
-        exchange = self._pooled(outbound.host) or await self._connect(outbound.host)
+        pooled = self._pooled(outbound.host)
+        exchange = pooled or await self._connect(outbound.host)
         if isinstance(exchange, Failure):
             return exchange
+        if self._clock.elapsed() >= outbound.go_by:
+            self._keep(outbound.host, exchange)
+            return _TOO_LATE
         result = exchange.begin(outbound.method)
         head, body = self._head(outbound), outbound.body
         try:
@@ -97,14 +106,18 @@ class Upstream:
                 exchange.transport.write(head + (body.in_memory or b"") if body else head)
                 exchange.sent()
             else:
-                exchange.patient = True  # one that takes no more for a while need not be dead
-                _bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
+                if outbound.go_by == inf:
+                    exchange.patient = True  # one that takes no more for a while need not be dead
+                    _bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
                 exchange.transport.write(head)
-                await self._write(exchange, body)
-            return await result
+                await self._write(exchange, body, outbound.go_by)
+            answer = await result
         except asyncio.CancelledError:
             exchange.drop()
             raise
+        if pooled is not None and isinstance(answer, Response):
+            answer.kept = True
+        return answer
 
     async def close(self) -> None:
         """Drop every connection, so that each attempt under way fails; no other is made."""
@@ -115,13 +128,15 @@ class Upstream:
             exchange.drop()
         await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
 
-    @staticmethod
-    async def _write(exchange: Exchange, body: Body) -> None:
+    async def _write(self, exchange: Exchange, body: Body, go_by: float) -> None:
         try:
             async with contextlib.aclosing(body.pieces()) as pieces:
                 async for piece in pieces:
                     if exchange.answered:
                         return  # an early answer: the connection is not used again
+                    if self._clock.elapsed() >= go_by:
+                        exchange.drop()
+                        return
                     exchange.transport.write(piece)
                     del piece  # or it stays until the next one is there
                     await exchange.drain()
@@ -271,6 +286,7 @@ def _unsent(name: str, error: str, detail: str) -> Failure:
     return Failure(name, sent=False, error=error, detail=detail)
 
 
+_TOO_LATE = _unsent("refused_deadline", "http_request_denied", "Xero may have forgotten the key by now.")
 _CLOSED = _unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")
 
 

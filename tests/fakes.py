@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class _JumpingSelector(selectors.SelectSelector):
+class JumpingSelector(selectors.SelectSelector):
     """Never waits: the seconds it was asked to wait pass at once."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop in virtual time; `time()` begins at `start` seconds."""
 
     def __init__(self, start: float = 1000.0) -> None:
-        self._jumping = _JumpingSelector()
+        self._jumping = JumpingSelector()
         self._start = start
         super().__init__(self._jumping)
 

@@ -161,11 +161,12 @@ def responses() -> str:
     for row in document()["row"]:
         if "made" in row:
             continue
+        executed = f"{row['execution']}, proves" if row.get("proves") else row["execution"]
         status = row.get("status", "no answer")
         statuses = ", ".join(map(str, status)) if isinstance(status, list) else status
         source = row["source"]
         sources = ", ".join(source) if isinstance(source, list) else source
-        rows.append((f"`{row['class']}`", statuses, _conditions(row), row["execution"], _hold(row), sources))
+        rows.append((f"`{row['class']}`", statuses, _conditions(row), executed, _hold(row), sources))
     heads = ("class", "status", "if", "executed", "holds", "source")
     return table(heads, rows)
 
@@ -176,6 +177,8 @@ def _conditions(row: dict[str, Any]) -> str:
         found.append(f"API `{row['api']}`")
     if body := row.get("body"):
         found.append(" or ".join(f"`{text}`" for text in (body if isinstance(body, list) else [body])))
+    if row.get("kept"):
+        found.append("the connection had carried another request")
     return "; ".join(found)
 
 
@@ -201,8 +204,8 @@ def retries() -> str:
     """What `decide` says of a first attempt that ended in each way."""
     requests = {
         "GET, HEAD, OPTIONS, DELETE": ("GET", False),
-        "POST, PUT, PATCH with a key first used less than 5 minutes ago": ("POST", True),
-        "POST, PUT, PATCH without a key, or with an older one": ("POST", False),
+        "POST, PUT, PATCH with a key used for less than 5 minutes that the API honours": ("POST", True),
+        "POST, PUT, PATCH otherwise": ("POST", False),
     }
     rows = []
     for name, (method, keyed) in requests.items():
@@ -211,7 +214,7 @@ def retries() -> str:
             history = History(method, keyed, key_used_at=0.0 if keyed else None)
             row = ResponseClass("any", execution)
             history.record(row)
-            decision = decide(history, row, None, inf, 0.0, 0.0, Backoff(), Budget(1.0))
+            decision = decide(history, row, None, inf, 0.0, 0.0, 0.0, Backoff(), Budget(1.0))
             cells.append("yes" if isinstance(decision, Again) else "no")
         rows.append(cells)
     return table(("", *(f"`{execution}`" for execution in Execution)), rows)

@@ -44,6 +44,10 @@ class Script:
         self._steps = list(steps) or [OK]
 
     async def send(self, outbound: Outbound) -> Response | Failure:
+        if self.clock.elapsed() >= outbound.go_by:
+            return Failure(
+                "refused_deadline", sent=False, error="http_request_denied", detail="It is too late."
+            )
         step = self._steps.pop(0) if len(self._steps) > 1 else self._steps[0]
         self.sent.append(outbound)
         self.times.append(self.clock.now())

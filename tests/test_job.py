@@ -18,6 +18,7 @@ from tests.inprocess import FakeCall
 
 NOW = 1000.0
 LOST = ResponseClass("upstream_reset", Execution.UNKNOWN)
+OK = ResponseClass("success", Execution.DONE, proves=True)
 
 
 class Bits:
@@ -38,11 +39,13 @@ def job(
     bits: Bits | None = None,
     tenant: str | None = "t1",
     max_wait: float = 120.0,
+    keys_honoured: bool = True,
+    target: bytes = b"/x",
 ) -> Job:
     loop = VirtualLoop(NOW)
-    call = FakeCall(Clock(loop), method, headers=headers)
+    call = FakeCall(Clock(loop), method, target, headers=headers)
     loop.close()
-    route = Route(host, "accounting", "app", tenant, limited=True, template="/")
+    route = Route(host, "accounting", "app", tenant, limited=True, template="/", keys=keys_honoured)
     terms = terms_of(call.fields, AppIds())
     return Job(cast("Call", call), route, terms, Record("id", NOW, method), max_wait, 300.0, bits)
 
@@ -91,7 +94,7 @@ def test_nothing_else_does(method: str) -> None:
 
 
 def test_neither_the_identity_host_nor_a_proxy_that_shall_not_gives_keys() -> None:
-    assert keys(job("POST", host=Host.IDENTITY, bits=Bits()).headers()) == []
+    assert keys(job("POST", host=Host.IDENTITY, bits=Bits(), keys_honoured=False).headers()) == []
     assert keys(job("POST", bits=None).headers()) == []
 
 
@@ -101,9 +104,47 @@ def test_a_callers_key_is_kept_and_an_empty_one_is_none() -> None:
     assert own.history.keyed
     assert not own.history.own_key
     empty = job("POST", (b"Idempotency-Key", b""), bits=Bits())
-    assert keys(empty.headers()) == [b"xero-proxy-00000000000000000000000000000001"]
+    (made,) = keys(empty.headers())
+    assert made.startswith(b"xero-proxy-")
     assert empty.history.own_key
-    assert keys(job("POST", (b"Idempotency-Key", b""), bits=None).headers()) == []
+    without = job("POST", (b"Idempotency-Key", b""))
+    assert keys(without.headers()) == []
+    assert not without.history.keyed
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_no_key_protects_where_the_api_documents_none(own: bool) -> None:
+    headers = () if own else ((b"Idempotency-Key", b"mine"),)
+    made = job("POST", *headers, bits=Bits(), keys_honoured=False)
+    assert keys(made.headers()) == ([] if own else [b"mine"])
+    assert not made.history.keyed
+
+
+@pytest.mark.parametrize(
+    ("method", "override", "counts_as", "keyed"),
+    [
+        ("GET", b"POST", "POST", False),
+        ("GET", b" delete ", "DELETE", False),
+        ("GET", b"Get", "GET", False),
+        ("DELETE", b"GET", "DELETE", False),
+        ("DELETE", b"MERGE", "MERGE", False),
+        ("POST", b"GET", "POST", True),
+        ("POST", b"PUT", "POST", True),
+        ("GET", b"", "", False),
+    ],
+)
+@pytest.mark.parametrize(
+    "name", [b"X-HTTP-Method-Override", b"x-http-method", b"X-Method-Override", b"?a=b&_Method="]
+)
+def test_a_request_for_another_method_counts_as_the_less_safe_of_the_two(
+    method: str, override: bytes, counts_as: str, keyed: bool, name: bytes
+) -> None:
+    if name.startswith(b"?"):
+        made = job(method, bits=Bits(), target=b"/x" + name + override.strip())
+    else:
+        made = job(method, (name, override), bits=Bits())
+    assert (made.history.method, made.history.keyed) == (counts_as, keyed)
+    assert made.ticket.safe == (counts_as == "GET")
 
 
 def test_a_key_that_xero_will_not_take_is_passed_on_and_protects_nothing() -> None:
@@ -127,12 +168,60 @@ def test_a_new_key_replaces_the_old_one_and_begins_its_life_anew() -> None:
 def test_only_a_write_that_may_have_been_executed_is_bound_by_its_keys_life() -> None:
     made = job("PUT", (b"Prefer", b"wait=3600"), bits=Bits())
     made.use_key(Keys(), NOW)
-    made.bound_by_key()
+    made.bound_by_key(NOW, NOW)
     assert made.ticket.deadline == NOW + 3600
+    assert not made.outlived_its_key(NOW + 3600)
     made.history.record(LOST)
-    made.bound_by_key()
-    assert made.ticket.deadline == NOW + KEY_LIFE_SECONDS
+    made.bound_by_key(NOW, NOW + 100.0)
+    assert made.ticket.deadline == NOW + KEY_LIFE_SECONDS - 100.0
+    assert made.outlived_its_key(made.ticket.deadline)
     assert made.unknown
+
+
+def test_bytes_have_no_end_by_which_to_go_before_something_may_have_been_executed() -> None:
+    made = job("PUT", bits=Bits())
+    made.use_key(Keys(), NOW)
+    assert made.history.key_ends() > NOW + 10 * KEY_LIFE_SECONDS, "nothing was executed yet"
+    made.ended(Keys(), LOST)
+    assert made.history.key_ends() > NOW + KEY_LIFE_SECONDS - 0.1
+    assert made.history.key_ends() <= NOW + KEY_LIFE_SECONDS
+
+
+def test_a_callers_key_binds_its_next_request_before_anything_is_sent() -> None:
+    seen = Keys()
+    first = job("PUT", (b"Idempotency-Key", b"mine"))
+    first.use_key(seen, NOW)
+    first.ended(seen, OK)
+    again = job("PUT", (b"Idempotency-Key", b"mine"), (b"Prefer", b"wait=3600"))
+    again.heed_others(seen, NOW + 240.0)
+    again.bound_by_key(NOW + 240.0, NOW + 240.0)
+    assert again.ticket.deadline == NOW + KEY_LIFE_SECONDS
+    assert again.history.key_ends() > NOW + KEY_LIFE_SECONDS - 0.1
+    assert again.history.key_ends() <= NOW + KEY_LIFE_SECONDS
+    again.heed_others(seen, NOW + 3000.0)
+    assert again.history.key_ends() <= NOW + 3000.0, "it asked while Xero remembered"
+
+
+@pytest.mark.parametrize(
+    ("row", "nothing"),
+    [
+        (ResponseClass("connect_failed", Execution.NEVER_SENT), True),
+        (ResponseClass("offline", Execution.REJECTED), True),
+        (ResponseClass("token_expired", Execution.DONE), True),
+        (ResponseClass("validation", Execution.DONE, proves=True), False),
+        (ResponseClass("internal_error", Execution.CACHED), False),
+        (LOST, False),
+    ],
+)
+def test_what_came_to_nothing_has_not_used_a_callers_key(row: ResponseClass, nothing: bool) -> None:
+    seen = Keys()
+    first = job("PUT", (b"Idempotency-Key", b"mine"))
+    first.use_key(seen, NOW)
+    first.ended(seen, row)
+    assert (seen.seen("app", b"mine", NOW) is None) is nothing
+    again = job("PUT", (b"Idempotency-Key", b"mine"))
+    again.use_key(seen, NOW + 310.0)
+    assert (again.history.key_ends() > NOW + 310.0) is nothing
 
 
 def test_a_callers_key_that_was_seen_before_is_as_old_as_then() -> None:

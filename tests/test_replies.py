@@ -64,10 +64,10 @@ async def test_what_xero_says_under_the_same_key_is_the_outcome(stage: Stage) ->
 @staged(answers(429, ((b"Retry-After", b"33519"), (b"X-Rate-Limit-Problem", b"day"))))
 async def test_a_time_over_the_maximum_is_not_sent_but_told(stage: Stage) -> None:
     first, later = await stage.ask(), await stage.ask()
-    for call in (first, later):
+    for call, seconds in ((first, b"33519"), (later, b"33520")):
         assert (call.answer.status, call.answer.field(b"x-rate-limit-problem")) == (429, b"day")
         assert call.answer.field(b"retry-after") is None
-        assert b"could be sent in 33520 s, at " in call.answer.body
+        assert b"could be sent in %b s, at " % seconds in call.answer.body
     assert (first.answer.attempts, later.answer.attempts, len(stage.xero.sent)) == (1, 0, 1)
 
 
@@ -144,3 +144,74 @@ def test_a_body_that_cannot_be_kept_is_refused_and_nothing_sent(
         assert stage.xero.sent == []
 
     test()
+
+
+PROVES_NOTHING = [
+    *(
+        301,
+        302,
+        304,
+        401,
+        402,
+        403,
+        404,
+        405,
+        406,
+        407,
+        408,
+        409,
+        410,
+        411,
+        412,
+        413,
+        414,
+        415,
+        416,
+        417,
+        418,
+    ),
+    *(421, 423, 424, 425, 426, 428, 431, 451, 499, 500, 501, 502, 504, 505, 511, 599),
+]
+
+
+@pytest.mark.parametrize("status", PROVES_NOTHING)
+def test_after_a_lost_answer_to_a_write_only_what_proves_its_outcome_is_passed_on(status: int) -> None:
+    @staged(RESET, answers(status, ((b"Retry-After", b"5"),)), setup=Setup().attempts(2))
+    async def test(stage: Stage) -> None:
+        write = await stage.ask("PUT")
+        assert len(stage.xero.sent) == 2
+        expected = 504 if status == 504 else 502
+        assert (write.answer.status, write.answer.class_) == (expected, b"outcome_unknown")
+        assert write.answer.field(b"retry-after") is None
+        read = await stage.ask("DELETE")
+        assert read.answer.status == status
+
+    test()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        *((200, b"ok"), (201, b""), (204, b""), (400, b'{"Message":"bad"}'), (422, b"{}")),
+        (400, b'{"Type":"PostDataInvalidException"}'),
+        (400, b"Idempotency Key: K is used with a different request."),
+    ],
+)
+def test_what_xero_says_after_it_has_looked_at_the_key_proves_the_outcome(status: int, body: bytes) -> None:
+    @staged(RESET, answers(status, body=body))
+    async def test(stage: Stage) -> None:
+        assert (await stage.ask("PUT")).answer.status == status
+        assert len(stage.xero.sent) == 2
+
+    test()
+
+
+@staged(RESET, answers(400, body=b"<html><title>400 Bad Request</title></html>"))
+async def test_a_page_of_xeros_edge_proves_nothing(stage: Stage) -> None:
+    assert (await stage.ask("PUT")).answer.class_ == b"outcome_unknown"
+
+
+@staged(answers(504), RESET, OK)
+async def test_a_first_answer_that_says_that_nobody_knows_is_xeros_own(stage: Stage) -> None:
+    call = await stage.ask("POST", (b"Idempotency-Key", b"k" * 129))
+    assert (call.answer.status, call.answer.class_) == (504, b"gateway_timeout")

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable
 from selectors import SelectorKey
 from typing import TypeVar
 
-from tests.fakes import VirtualLoop, _JumpingSelector
+from tests.fakes import JumpingSelector, VirtualLoop
 
 T = TypeVar("T")
 DUST = 1e-6
 """So many seconds are no time at all."""
 
 
-class _Watched(_JumpingSelector):
+class _Watched(JumpingSelector):
     """Calls `idle` before time passes, and counts the turns of the loop in which none does."""
 
     def __init__(self, idle: Callable[[], None], most_turns: int) -> None:

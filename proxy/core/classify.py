@@ -26,13 +26,14 @@ class Match:
     """A row's conditions beyond the status; all must hold.
 
     `headers` pairs a lower-case name with a pattern that one of its values must match as a whole; `body`
-    holds words in lower case of which one must stand in the first `BODY_BYTES`; `apis` are API families.
-    Empty fits everything.
+    holds words in lower case of which one must stand in the first `BODY_BYTES`; `apis` are API families;
+    `kept` asks for a connection that had carried another request. Empty fits everything.
     """
 
     headers: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
     body: tuple[bytes, ...] = ()
     apis: frozenset[str] = frozenset()
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,14 @@ class ResponseTable:
     named: Mapping[str, ResponseClass]
 
 
-def classify(table: ResponseTable, status: int, fields: Fields, first: bytes, api: str) -> ResponseClass:
-    """The class of a response to a request of the family `api`; `first` begins its body. Never raises."""
+def classify(
+    table: ResponseTable, status: int, fields: Fields, first: bytes, api: str, *, kept: bool = False
+) -> ResponseClass:
+    """The class of a response to a request of the family `api`; `first` begins its body, and `kept` is True
+    where the connection had carried another request before. Never raises.
+    """
     for row in table.rows.get(status, ()):
-        if row.match is None or _fits(row.match, fields, first, api):
+        if row.match is None or ((kept or not row.match.kept) and _fits(row.match, fields, first, api)):
             return row.response
     return table.hundreds.get(status // 100, table.garbage)
 

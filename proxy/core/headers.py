@@ -8,6 +8,7 @@ proxies. Responses never get it, which callers are promised unchanged. Upstream'
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qsl
 
 from proxy.core.fields import Fields
 from proxy.core.model import Headers
@@ -36,6 +37,8 @@ _HOP_BY_HOP = frozenset(
 _NOT_IN_REQUESTS = _HOP_BY_HOP | {b"expect", b"host", b"prefer", b"priority"}
 _NOT_IN_RESPONSES = _HOP_BY_HOP | {b"proxy-status"}
 _USUAL_CONNECTION = frozenset({b"keep-alive", b"close", b"Keep-Alive", b"Close"})
+
+_METHOD_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 
 # Peers write what these read, so each text can be taken apart in one way only: blanks belong to what stands
 # before them, and nothing that may be repeated or left out begins like what can follow it.
@@ -114,6 +117,21 @@ def wait_preference(fields: Fields) -> float | None:
                 return float(seconds) if seconds.isdigit() and len(seconds) < len("1000000000") else None
             at = match.end()
     return None
+
+
+def overrides(fields: Fields) -> tuple[str, ...]:
+    """Return the methods that the fields ask for in the place of the request's own, in upper case."""
+    named = [value for name in _METHOD_OVERRIDES if name in fields for value in fields.every(name)]
+    return tuple(value.strip().upper().decode("latin-1") for value in named)
+
+
+def overrides_of(target: bytes) -> tuple[str, ...]:
+    """Return the methods that parameters `_method` of a target ask for, in upper case."""
+    query = target.partition(b"?")[2]
+    if b"method" not in query.lower():
+        return ()
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="latin-1")
+    return tuple(value.strip().upper() for name, value in pairs if name.lower() == "_method")
 
 
 def urgency(fields: Fields) -> int:

@@ -65,6 +65,7 @@ class Terms(NamedTuple):
     wait: float | None
     urgency: int
     key: bytes | None
+    overrides: tuple[str, ...]
     credentials: bool
     headers: Headers
 
@@ -73,7 +74,8 @@ class Route(NamedTuple):
     """Where a request goes and whose limits it uses.
 
     `tenant` is None where only the app's limit counts (`/connections`); `limited` is False where
-    none does (the identity host). `template` is the path with ids replaced, for logs.
+    none does (the identity host). `template` is the path with ids replaced, for logs. `keys` is True where
+    the API documents that it honours `Idempotency-Key`.
     """
 
     host: Host
@@ -82,6 +84,7 @@ class Route(NamedTuple):
     tenant: str | None
     limited: bool
     template: str
+    keys: bool = False
 
 
 class Access(StrEnum):
@@ -119,6 +122,8 @@ class ResponseClass:
     breaks: bool = False
     """True where the answer counts towards the API's breaker."""
     access: Access | None = None
+    proves: bool = False
+    """True where the answer to a write under a key is its outcome, whatever became of earlier attempts."""
 
 
 class Remaining(NamedTuple):

@@ -5,20 +5,25 @@ What decides is whether Xero may have executed it:
 | | never sent, rejected | outcome unknown | 500, kept under the key |
 |---|---|---|---|
 | GET HEAD OPTIONS DELETE | yes | yes | yes |
-| POST PUT PATCH with a key in its life | yes | yes | no |
+| POST PUT PATCH with a key in its life, where the API documents keys | yes | yes | no |
 | any other | yes | no | no |
 
 Once an attempt of a write may have been executed, all later ones carry the same key and end with its life.
+What was never sent, and what a hold explains, is repeated to the deadline; a number of attempts and a budget
+bound what was sent and failed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import inf
 
 from proxy.core.idempotency import KEY_LIFE_SECONDS
 from proxy.core.model import Execution, ResponseClass, Scope
 
-REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+REPEATABLE = SAFE | {"DELETE"}
 BUDGET_SECONDS = 300.0
 """What counts as recent for the retry budget."""
 BUDGET_FLOOR = 5
@@ -26,49 +31,87 @@ BUDGET_FLOOR = 5
 
 BUDGETS_KEPT = 20_000
 
+DOUBTFUL = frozenset({Execution.UNKNOWN, Execution.CACHED})
+"""What may have been executed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Settings of retries: sends at most, first and longest delay in seconds."""
+    """Settings of retries: how many attempts may fail that were sent, first and longest delay in seconds."""
 
     attempts: int = 4
     first: float = 0.5
     longest: float = 30.0
 
-    def delay(self, sends: int, random: float) -> float:
-        """Full jitter over a delay that doubles with each send; `random` is in [0, 1)."""
-        return random * min(self.first * 2.0 ** min(sends - 1, 32), self.longest)
+    def delay(self, attempts: int, random: float) -> float:
+        """Full jitter over a delay that doubles with each attempt; `random` is in [0, 1)."""
+        return random * min(self.first * 2.0 ** min(attempts - 1, 32), self.longest)
+
+
+def less_safe(method: str, overrides: Iterable[str]) -> str:
+    """The method as which a request counts that asks for `overrides` in its place: who acts on them is not
+    known.
+    """
+    return max((method, *overrides), key=lambda each: (each not in SAFE) + (each not in REPEATABLE))
 
 
 @dataclass(slots=True)
 class History:
-    """What is known of one request so far. `tries` counts attempts, `sends` those that left.
+    """What is known of one request so far. `attempts` counts the permits that it used, `sends` how often
+    bytes left, `failures` the sends that failed with no hold to explain it, `doubts` those that may have been
+    executed.
 
-    `key_used_at` is when its idempotency key was first sent, `own_key` whether the proxy chose it;
-    `unknown` is True once an attempt may have been executed, `tenant` False where the request is of no
-    organisation, so that no hold of one stops it.
+    `keyed` is True where a key protects it, `key_used_at` when that may first have been sent by anybody,
+    `own_key` whether the proxy chose it. Nothing at all is sent from `send_by` on: somebody used the key
+    before, and what Xero remembers of that is soon forgotten. Both are seconds of `Clock.elapsed`. `tenant`
+    is False where the request is of no organisation, so that no hold of one stops it.
     """
 
     method: str
     keyed: bool = False
     own_key: bool = False
     key_used_at: float | None = None
-    tries: int = 0
+    send_by: float = inf
+    attempts: int = 0
     sends: int = 0
-    unknown: bool = False
+    failures: int = 0
+    doubts: int = 0
     tenant: bool = True
 
-    def record(self, row: ResponseClass) -> None:
-        """Count an attempt that ended with `row`."""
-        self.tries += 1
-        self.sends += row.execution is not Execution.NEVER_SENT
-        self.unknown |= row.execution in {Execution.UNKNOWN, Execution.CACHED}
+    @property
+    def unknown(self) -> bool:
+        """True once an attempt may have been executed."""
+        return self.doubts > 0
 
-    def key_ends(self) -> float | None:
-        """When the last repetition must have been sent; None where there is no such bound."""
-        if not self.unknown or self.key_used_at is None or self.method in REPEATABLE:
-            return None
-        return self.key_used_at + KEY_LIFE_SECONDS
+    def record(self, row: ResponseClass, retry_after: float | None = None) -> None:
+        """Count an attempt that ended with `row`; `retry_after` is the response's, in seconds."""
+        sent = row.execution is not Execution.NEVER_SENT
+        self.attempts += 1
+        self.sends += sent
+        self.failures += sent and not self.held(row, retry_after)
+        self.doubts += row.execution in DOUBTFUL
+
+    def held(self, row: ResponseClass, retry_after: float | None) -> bool:
+        """Whether the response holds a scope of this request, so that the line waits for all of it."""
+        if row.hold is None or (row.hold.scope is Scope.TENANT and not self.tenant):
+            return False
+        return row.hold.seconds != "retry_after" or retry_after is not None
+
+    def proved(self, row: ResponseClass) -> bool:
+        """Whether an answer says what became of the request: any to the first attempt that may have been
+        executed, and after one that only what Xero says under the same key.
+        """
+        return row.proves or self.doubts == (row.execution in DOUBTFUL)
+
+    def key_ends(self) -> float:
+        """When the bytes of the next attempt must have gone: never before where nothing bounds it."""
+        if self.method in REPEATABLE:
+            return inf
+        if not self.unknown:
+            return self.send_by
+        if not self.keyed or self.key_used_at is None:
+            return -inf
+        return min(self.send_by, self.key_used_at + KEY_LIFE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,44 +189,32 @@ def decide(
     retry_after: float | None,
     deadline: float,
     now: float,
+    elapsed: float,
     random: float,
     backoff: Backoff,
     budget: Budget,
 ) -> Again | Stop:
     """Say what follows an attempt that `history` has recorded and that ended with `row`.
 
-    `retry_after` is the response's, in seconds. A rejection that holds its scope costs no budget and no
-    backoff: the line waits for the hold, and only a probe goes through.
+    `retry_after` is the response's, in seconds; `elapsed` the time on the scale of keys. What holds its scope
+    costs no budget and no backoff: the line waits for the hold, and only a probe goes through.
     """
     if row.execution is Execution.DONE:
         return STOP
-    if not _may_repeat(history, row, now):
+    left = history.key_ends() - elapsed
+    if left <= 0 or (row.execution is Execution.CACHED and history.method not in REPEATABLE):
         return Stop("unsafe")
-    if history.tries >= backoff.attempts:
+    held = history.held(row, retry_after)
+    bounded = not held and row.execution is not Execution.NEVER_SENT
+    if bounded and history.failures >= backoff.attempts:
         return Stop("attempts")
-    held = _held(history, row, retry_after)
-    at = now if held else now + max(backoff.delay(history.tries, random), retry_after or 0.0)
-    if at > min(deadline, history.key_ends() or deadline):
+    delay = backoff.delay(history.attempts, random)
+    if not bounded:
+        delay = min(delay, max(backoff.first, (deadline - now) / 2))
+    at = now if held else now + max(delay, retry_after or 0.0)
+    if max(at, now + (retry_after or 0.0)) > min(deadline, now + left):
         return Stop("deadline")
-    if not held and not budget.take(now):
+    if bounded and not budget.take(now):
         return Stop("budget")
     fresh = history.own_key and not history.unknown and row.execution is Execution.REJECTED
     return Again(at, fresh)
-
-
-def _may_repeat(history: History, row: ResponseClass, now: float) -> bool:
-    if history.method in REPEATABLE:
-        return True
-    if row.execution is Execution.CACHED:
-        return False
-    if not history.unknown:
-        return True
-    ends = history.key_ends()
-    return history.keyed and ends is not None and now < ends
-
-
-def _held(history: History, row: ResponseClass, retry_after: float | None) -> bool:
-    """Whether the response holds a scope of this request, so that the line waits for all of it."""
-    if row.hold is None or (row.hold.scope is Scope.TENANT and not history.tenant):
-        return False
-    return row.hold.seconds != "retry_after" or retry_after is not None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proxy.core.fields import Fields
-from proxy.core.headers import end_to_end_request, urgency, wait_preference
+from proxy.core.headers import end_to_end_request, overrides, urgency, wait_preference
 from proxy.core.model import Host, Route, Terms
 
 DEFAULT_APP = "default"
@@ -41,12 +41,15 @@ _PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What a prefix of the path says. `tenant` is False where no organisation's limit counts."""
+    """What a prefix of the path says. `tenant` is False where no organisation's limit counts, `keys` True
+    where Xero's document of the API says that its writes honour `Idempotency-Key`.
+    """
 
     name: str
     prefix: str
     host: Host = Host.API
     tenant: bool = True
+    keys: bool = False
 
 
 Prefixes = Mapping[bytes, Family]
@@ -77,6 +80,7 @@ class Families:
             tenant=(tenant or app) if family.tenant else None,
             limited=family.host is Host.API,
             template=template,
+            keys=family.keys,
         )
 
     def place(self, path: bytes) -> tuple[Family | None, str]:
@@ -158,7 +162,8 @@ def terms_of(fields: Fields, apps: AppIds, *, via: bool = False) -> Terms:
             tenant=tenant_of(fields),
             wait=wait_preference(fields) if b"prefer" in fields else None,
             urgency=urgency(fields),
-            key=fields.get(b"idempotency-key") or None,
+            key=b",".join(fields.every(b"idempotency-key")) or None,
+            overrides=overrides(fields),
             credentials=has_credentials(fields.get(b"authorization")),
             headers=end_to_end_request(fields, via=via),
         )

@@ -147,7 +147,7 @@ class SqliteStore(MemoryStore):
         nobody knows how long ago, and no key is trusted.
         """
         self._ahead = ahead = found.at + max(0.0, away) - now
-        latest = inf if away >= 0 else now - KEY_LIFE_SECONDS
+        latest = inf if away >= 0 else self._clock.elapsed() - KEY_LIFE_SECONDS
         for app, tenant, at, record in found.spent:
             self._limits.accounts.restore(app, tenant or None, record, at - ahead, now)
             if record[0].flying:  # they are answered now, and not again at each restart
@@ -156,9 +156,12 @@ class SqliteStore(MemoryStore):
             hold.until -= ahead
             self._limits.holds.restore(key, hold, now)
             self._held.add(key)
+        elapsed = self._clock.elapsed()
+        older = elapsed - now - ahead  # from the file's clock to that of the keys
         for digest, first, last in found.keys:
-            self._keys.restore(digest, min(first - ahead, latest), min(now, last - ahead))
-        self._keys_written = now
+            self._keys.restore(digest, min(first + older, latest), min(elapsed, last + older))
+        self._keys.restored(min(found.at + older, latest))
+        self._keys_written = elapsed
         self._telemetry.restored(len(found.spent), len(found.holds), len(found.keys), away)
 
     def _write_soon(self) -> None:
@@ -184,7 +187,8 @@ class SqliteStore(MemoryStore):
         charged, held = set(islice(self._charged, MOST)), self._held
         self._charged -= charged
         self._held = set()
-        rows = self._rows(charged, held, now)
+        elapsed = self._clock.elapsed()
+        rows = self._rows(charged, held, now, elapsed)
         pruning = now - self._pruned >= PRUNE_SECONDS
         late = self._clock.call_at(now + SLOW_SECONDS, lambda: self._away("slow"))
         error = ""
@@ -202,13 +206,13 @@ class SqliteStore(MemoryStore):
             self._away(error)
             return False
         self._telemetry.operation("write", "ok", self._clock.now() - now)
-        self._keys_written = now
+        self._keys_written = elapsed
         if pruning:
             self._pruned = now
         self._back()
         return True
 
-    def _rows(self, charged: set[Ask], held: set[HoldKey], now: float) -> Rows:
+    def _rows(self, charged: set[Ask], held: set[HoldKey], now: float, elapsed: float) -> Rows:
         ahead = self._ahead
         rows = Rows(now + ahead, self._clock.wall())
         for app, tenant in {(ask.app, tenant) for ask in charged for tenant in (ask.tenant, None)}:
@@ -223,7 +227,7 @@ class SqliteStore(MemoryStore):
                     (key, Hold(hold.reason, 0.0, hold.until + ahead, hold.probe, hold.failures))
                 )
         for digest, first, last in self._keys.used_since(self._keys_written):
-            rows.keys.append((digest, first + ahead, last + ahead))
+            rows.keys.append((digest, rows.at + first - elapsed, rows.at + last - elapsed))
         return rows
 
     def _away(self, reason: str) -> None:

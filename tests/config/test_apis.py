@@ -20,6 +20,7 @@ def test_every_api_of_xero_has_its_family() -> None:
         "/payroll.xro/2.0": "payroll",
         "/appstore/2.0": "appstore",
         "/practicemanager/3.0": "practicemanager",
+        "/practicemanager/3.1": "practicemanager",
         "/connections": "identity",
         "/connect": "token",
         "/.well-known/openid-configuration": "token",
@@ -35,6 +36,12 @@ def test_only_the_identity_host_and_connections_know_no_tenant() -> None:
     assert {family.name for family in families if not family.tenant} == {"identity", "token"}
 
 
+def test_keys_are_trusted_where_xeros_documents_say_so_and_nowhere_else() -> None:
+    untrusted = {family.name for family in load_apis().values() if not family.keys}
+    assert untrusted == {"practicemanager", "token"}
+    assert not read_apis({"api": [{"family": "x", "prefix": "/x"}]})[b"/x"].keys
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -45,6 +52,8 @@ def test_only_the_identity_host_and_connections_know_no_tenant() -> None:
         ({"prefix": "/ä"}, "a prefix has"),
         ({"host": "elsewhere"}, "unknown host elsewhere"),
         ({"host": "identity"}, "knows no tenant"),
+        ({"host": "identity", "tenant": False, "keys": True}, "the identity host honours none"),
+        ({"keys": "yes"}, "keys is true or false"),
         ({"family": ""}, "family is missing"),
         ({"prefix": "/X"}, "two rows"),
     ],

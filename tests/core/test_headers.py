@@ -10,6 +10,8 @@ from proxy.core.headers import (
     VIA,
     end_to_end_request,
     end_to_end_response,
+    overrides,
+    overrides_of,
     urgency,
     wait_preference,
 )
@@ -164,3 +166,26 @@ def test_very_many_names_pass_as_the_first_do() -> None:
     headers = tuple((b"X-%d" % number, b"") for number in range(2 * NAMES_KEPT))
     for _ in range(2):
         assert end_to_end_response(Fields((*headers, (b"X-Xero-Proxy-Class", b"forged")))) == headers
+
+
+@pytest.mark.parametrize(
+    ("target", "methods"),
+    [
+        (b"/a", ()),
+        (b"/_method=PUT", ()),
+        (b"/a?x=_method", ()),
+        (b"/a?_method=put", ("PUT",)),
+        (b"/a?b&_METHOD=%50ut&%5fmethod=+get+", ("PUT", "GET")),
+        (b"/a?_method", ("",)),
+    ],
+)
+def test_a_parameter_may_ask_for_another_method(target: bytes, methods: tuple[str, ...]) -> None:
+    assert overrides_of(target) == methods
+
+
+def test_fields_may_ask_for_another_method() -> None:
+    fields = Fields(
+        ((b"X-HTTP-Method", b"put"), (b"x-http-method-override", b" Delete "), (b"X-HTTP-METHOD", b"\xff"))
+    )
+    assert overrides(fields) == ("DELETE", "PUT", "\xff")
+    assert overrides(Fields()) == ()

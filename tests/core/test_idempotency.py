@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core import idempotency
-from proxy.core.idempotency import KEY_BYTES, KEY_LIFE_SECONDS, KEYED_METHODS, Keys, new_key
+from proxy.core.idempotency import (
+    KEY_BYTES,
+    KEY_LIFE_SECONDS,
+    KEYED_METHODS,
+    UNSEEN_SECONDS,
+    Keys,
+    new_key,
+)
 
 XERO_REMEMBERS_SECONDS = 360.0
 XERO_KEY_CHARACTERS = 128
@@ -60,9 +67,9 @@ def test_of_very_many_keys_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPa
     keys = Keys()
     for number in range(100):
         keys.first_used("app", b"%d" % number, 0.0)
-        assert len(keys._uses) <= 10
-    assert keys.first_used("app", b"99", 1.0) == 0.0
-    assert keys.first_used("app", b"0", 1.0) == 1.0
+        assert len(keys._uses) == len(keys._alone) <= 10
+    assert keys.seen("app", b"99", 1.0) == 0.0
+    assert keys.seen("app", b"0", 1.0) is None
 
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c"]), st.floats(0.0, 800.0)), max_size=40))
@@ -76,3 +83,54 @@ def test_a_key_is_never_trusted_for_longer_than_xero_remembers_it(uses: list[tup
         assert keys.first_used("app", key, now) <= began[key]
     times = [last for _, last in keys._uses.values()]
     assert times == sorted(times)
+
+
+def test_a_key_that_came_to_nothing_is_as_new_unless_somebody_else_used_it() -> None:
+    keys = Keys()
+    keys.first_used("app", b"key", 10.0)
+    keys.unused("app", b"key")
+    assert keys.seen("app", b"key", 20.0) is None
+    keys.first_used("app", b"key", 20.0)
+    keys.first_used("app", b"key", 30.0)
+    keys.unused("app", b"key")
+    assert keys.seen("app", b"key", 40.0) == 20.0
+    keys.unused("app", b"never seen")
+
+
+def test_what_rested_long_enough_for_xero_to_forget_it_was_never_seen() -> None:
+    keys = Keys()
+    keys.first_used("app", b"key", 10.0)
+    assert keys.seen("app", b"key", 10.0 + 2 * KEY_LIFE_SECONDS - 0.1) == 10.0
+    assert keys.seen("app", b"key", 10.0 + 2 * KEY_LIFE_SECONDS) is None
+
+
+def test_until_all_uses_were_seen_for_long_enough_a_new_key_may_be_old() -> None:
+    keys = Keys(since=1000.0)
+    assert keys.first_used("app", b"early", 1000.0 + UNSEEN_SECONDS - 0.1) == -inf
+    assert keys.first_used("app", b"late", 1000.0 + UNSEEN_SECONDS) == 1000.0 + UNSEEN_SECONDS
+    assert keys.first_used("app", b"early", 1000.0 + UNSEEN_SECONDS) == -inf, "it stays in doubt"
+    assert keys.seen("app", b"early", 2000.0) == 1000.0 + UNSEEN_SECONDS - 0.1
+
+
+def test_where_others_use_keys_unseen_no_key_is_known_to_be_young() -> None:
+    assert Keys(inf).first_used("app", b"key", 1e9) == -inf
+
+
+def test_what_an_earlier_process_wrote_down_says_how_old_a_new_key_can_be() -> None:
+    keys = Keys(since=1000.0)
+    keys.restore(b"digest", 900.0, 980.0)
+    keys.restored(990.0)
+    assert keys.first_used("app", b"key", 1001.0) == 990.0
+    assert [first for _, first, _ in keys.used_since(-inf)] == [1001.0, 900.0]
+
+
+def test_a_key_that_had_to_be_forgotten_too_early_is_not_taken_for_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(idempotency, "KEYS_KEPT", 2)
+    keys = Keys()
+    for number in range(4):
+        assert keys.first_used("app", b"%d" % number, float(number)) == (0.0 if number == 3 else number)
+    assert keys.first_used("app", b"0", 5.0) == 0.0
+    assert keys.first_used("app", b"new", 4.9 + UNSEEN_SECONDS) == 0.0
+    assert keys.first_used("app", b"newer", 5.0 + UNSEEN_SECONDS) == 5.0 + UNSEEN_SECONDS

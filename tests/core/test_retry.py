@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
+from typing import cast
 
 import pytest
 from hypothesis import given
@@ -34,7 +36,7 @@ WRITES = ("POST", "PUT", "PATCH")
 
 def after(history: History, row: ResponseClass, **facts: float | Backoff | Budget | None) -> Again | Stop:
     """Record an attempt that ended with `row`, and decide."""
-    history.record(row)
+    history.record(row, cast("float | None", facts.get("retry_after")))
     return decide_on(history, row, **facts)
 
 
@@ -43,6 +45,7 @@ def decide_on(history: History, row: ResponseClass, **facts: float | Backoff | B
         "retry_after": None,
         "deadline": FAR,
         "now": NOW,
+        "elapsed": NOW,
         "random": 0.0,
         "backoff": BACKOFF,
         "budget": Budget(0.2),
@@ -163,11 +166,11 @@ def test_a_key_bounds_only_writes_that_may_have_been_done() -> None:
     history = History("POST", keyed=True, key_used_at=NOW)
     history.record(NEVER_SENT)
     history.record(REJECTED)
-    assert history.key_ends() is None
+    assert history.key_ends() == inf
     history.record(UNKNOWN)
     assert history.key_ends() == NOW + KEY_LIFE_SECONDS
-    assert with_a_lost_attempt(History("POST")).key_ends() is None
-    assert with_a_lost_attempt(History("GET", keyed=True, key_used_at=NOW)).key_ends() is None
+    assert with_a_lost_attempt(History("POST")).key_ends() == -inf
+    assert with_a_lost_attempt(History("GET", keyed=True, key_used_at=NOW)).key_ends() == inf
 
 
 def test_a_repetition_that_would_outlive_its_key_is_not_made() -> None:
@@ -179,11 +182,11 @@ def test_a_repetition_that_would_outlive_its_key_is_not_made() -> None:
 # ---- Attempts
 
 
-def test_tries_and_sends_are_counted_apart() -> None:
+def test_attempts_sends_and_failures_are_counted_apart() -> None:
     history = History("GET")
-    for row in (NEVER_SENT, REJECTED, UNKNOWN):
+    for row in (NEVER_SENT, REJECTED, UNKNOWN, held(Scope.API, "backoff")):
         history.record(row)
-    assert (history.tries, history.sends, history.unknown) == (3, 2, True)
+    assert (history.attempts, history.sends, history.failures, history.unknown) == (4, 3, 2, True)
 
 
 @pytest.mark.parametrize(("row", "unknown"), [(NEVER_SENT, False), (REJECTED, False), (UNKNOWN, True)])
@@ -194,12 +197,38 @@ def test_only_what_xero_did_not_refuse_may_have_been_executed(row: ResponseClass
     assert history.unknown is unknown
 
 
-@pytest.mark.parametrize("row", [NEVER_SENT, REJECTED, UNKNOWN, held(Scope.API, "backoff")])
-def test_a_request_has_so_many_attempts_and_no_more(row: ResponseClass) -> None:
+@pytest.mark.parametrize("row", [REJECTED, UNKNOWN])
+def test_what_was_sent_and_failed_is_repeated_so_often_and_no_more(row: ResponseClass) -> None:
     history = History("GET")
     assert [isinstance(after(history, row), Again) for _ in range(3)] == [True] * 3
     assert after(history, row) == Stop("attempts")
     assert after(History("GET"), row, backoff=Backoff(attempts=1)) == Stop("attempts")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+@pytest.mark.parametrize("row", [NEVER_SENT, held(Scope.API, "backoff"), held(Scope.TENANT, "offline")])
+def test_what_was_never_sent_and_what_a_hold_explains_is_repeated_to_the_deadline(
+    method: str, row: ResponseClass
+) -> None:
+    history, budget = History(method), Budget(0.0)
+    while budget.take(NOW):
+        pass
+    for _ in range(20):
+        decision = after(history, row, backoff=Backoff(attempts=1), budget=budget, random=0.5)
+        assert isinstance(decision, Again)
+    assert after(history, row, deadline=NOW - 0.1) == Stop("deadline")
+
+
+def test_what_was_never_sent_is_tried_again_before_a_deadline_and_not_without_a_pause() -> None:
+    history, now, times = History("GET"), NOW, list[float]()
+    while isinstance(
+        decision := after(history, NEVER_SENT, now=now, random=0.999, deadline=NOW + 60.0), Again
+    ):
+        now = decision.at
+        times.append(now)
+    assert decision == Stop("deadline")
+    assert NOW + 59.0 < times[-1] <= NOW + 60.0
+    assert len(times) < 15
 
 
 # ---- Delays
@@ -229,39 +258,3 @@ def test_what_could_only_be_sent_after_the_deadline_is_answered_now() -> None:
     assert after(History("GET"), REJECTED, retry_after=7.0, deadline=NOW + 7.0) == Again(NOW + 7.0, False)
     assert after(History("GET"), REJECTED, retry_after=7.0, deadline=NOW + 6.9) == Stop("deadline")
     assert after(History("GET"), held(Scope.API, "backoff"), deadline=NOW - 0.1) == Stop("deadline")
-
-
-# ---- Rejections that hold a scope
-
-
-@pytest.mark.parametrize(
-    ("row", "retry_after"),
-    [
-        (held(Scope.TENANT, "retry_after"), 22.0),
-        (held(Scope.TENANT, "offline"), None),
-        (held(Scope.TENANT, 0.25), None),
-        (held(Scope.API, "backoff"), None),
-        (held(Scope.APP, "retry_after"), 22.0),
-    ],
-)
-def test_a_held_scope_is_waited_for_in_line_and_costs_no_budget(
-    row: ResponseClass, retry_after: float | None
-) -> None:
-    budget = Budget(0.0)
-    while budget.take(NOW):
-        pass
-    assert after(History("GET"), row, retry_after=retry_after, random=0.9, budget=budget) == YES
-
-
-def test_a_limit_without_a_time_backs_off_its_own_request() -> None:
-    row = held(Scope.TENANT, "retry_after")
-    assert after(History("GET"), row, random=0.8) == Again(NOW + 0.4, False)
-
-
-@pytest.mark.parametrize("seconds", ["retry_after", "offline", 0.25])
-def test_a_request_without_an_organisation_cannot_wait_for_a_hold_of_one(seconds: float | str) -> None:
-    history = History("GET", tenant=False)
-    row = held(Scope.TENANT, seconds)
-    assert after(history, row, retry_after=22.0) == Again(NOW + 22.0, False)
-    assert after(history, held(Scope.APP, "retry_after"), retry_after=22.0) == YES
-    assert after(history, held(Scope.API, "backoff")) == YES

@@ -58,7 +58,7 @@ def test_a_path_of_the_api_host_spends_the_organisations_limits(
     target: bytes, api: str, template: str
 ) -> None:
     assert routed(target) == Route(
-        Host.API, api, "app", TENANT.decode().lower(), limited=True, template=template
+        Host.API, api, "app", TENANT.decode().lower(), limited=True, template=template, keys=api != "other"
     )
 
 
@@ -222,7 +222,9 @@ def test_what_fields_say_is_looked_for_once_and_is_the_same_each_time() -> None:
     terms = terms_of(fields, apps)
     assert terms_of(fields, apps) is terms
     onward = end_to_end_request(Fields(headers))
-    assert terms == Terms("default", TENANT.lower().decode(), 3.0, 1, b"k", credentials=False, headers=onward)
+    assert terms == Terms(
+        "default", TENANT.lower().decode(), 3.0, 1, b"k", (), credentials=False, headers=onward
+    )
 
 
 @pytest.mark.parametrize("value", [b"", b" \t", b"Bearer", b"bearer "])

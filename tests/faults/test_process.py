@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import signal
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proxy.clock import Clock
-from tests.e2e.harness import Caller, Reply, request
+from tests.e2e.harness import Caller, Reply, put, request
 from tests.faults.processes import PATIENCE, elapsed, marked, need_descriptors, origin, sidecar, started
+from tests.sockets import read_request, serving
 
 QUEUED, FLYING, TENANTS = 1000, 100, 20
 CALLERS = 100
@@ -165,3 +169,35 @@ async def test_more_is_pipelined_than_is_kept_ahead() -> None:
     async with origin() as xero, sidecar(xero.url) as process, process.caller() as caller:
         caller.writer.write(request(b"GET /", b"Xero-Tenant-Id: " + b"t" * 200) * 2000)
         await answers(caller, b"HTTP/1.1 400 ", 2000)
+
+
+AHEAD = """
+import pathlib, time
+real, ahead = time.time, pathlib.Path(__file__).with_name("ahead")
+time.time = lambda: real() + float(ahead.read_text())
+"""
+
+
+async def test_a_process_that_is_stopped_while_a_reply_is_lost(tmp_path: Path) -> None:
+    """Stopped (SIGSTOP, a frozen container, a paused machine) for longer than Xero keeps a key, by whichever
+    clock: the write that was executed is not sent again, 502 `outcome_unknown`.
+    """
+    (tmp_path / "sitecustomize.py").write_text(AHEAD)
+    (tmp_path / "ahead").write_text("0")
+    sent, arrived, lost = list[bytes](), asyncio.Event(), asyncio.Event()
+
+    async def lose(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        sent.append(await read_request(reader))
+        arrived.set()
+        await lost.wait()
+
+    environment = {"PYTHONPATH": str(tmp_path)}
+    async with serving(lose) as xero, sidecar(str(xero), environment=environment) as process:
+        asking = asyncio.create_task(process.ask(put()))
+        await asyncio.wait_for(arrived.wait(), PATIENCE)
+        os.kill(process.pid, signal.SIGSTOP)
+        lost.set()
+        (tmp_path / "ahead").write_text("370")
+        os.kill(process.pid, signal.SIGCONT)
+        reply = await asking
+    assert (reply.status, reply.class_, reply.attempts, len(sent)) == (502, "outcome_unknown", 1, 1)

@@ -14,7 +14,7 @@ METHODS = ("GET", "HEAD", "OPTIONS", "DELETE", *sorted(WRITES))
 
 
 def of(method: str) -> bytes:
-    return request(method.encode() + b" /second", body=b"{}" if method in WRITES else None)
+    return request(method.encode() + b" /api.xro/2.0/second", body=b"{}" if method in WRITES else None)
 
 
 @pytest.mark.parametrize("pushed", [b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret", b"x", b"\r\n"])
@@ -49,7 +49,7 @@ async def race(method: str, act: Act, **settings: object) -> tuple[Reply, Ledger
         reply = await proxy.ask(of(method))
         await is_well(proxy)
     first, *raced, _ = (raw.split(b" HTTP")[0] for raw in ledger.requests)
-    assert (first, set(raced)) == (b"GET /first", {method.encode() + b" /second"})
+    assert (first, set(raced)) == (b"GET /first", {method.encode() + b" /api.xro/2.0/second"})
     assert len(raced) == reply.attempts
     assert len(ledger.keys() - {""}) <= 1
     return reply, ledger
@@ -74,7 +74,7 @@ async def test_kept_connection_that_closes_under_a_request(method: str, act: Act
     """
     reply, ledger = await race(method, act)
     assert (reply.status, reply.attempts) == (200, 2)
-    assert ledger.executed(method, "/second") == (1 if method in WRITES else 1 + act.executes)
+    assert ledger.executed(method, "/api.xro/2.0/second") == (1 if method in WRITES else 1 + act.executes)
 
 
 @RACES
@@ -83,7 +83,7 @@ async def test_kept_connection_that_closes_under_an_unkeyed_write(method: str, a
     """Executed at most once, and told as 502 `outcome_unknown`."""
     reply, ledger = await race(method, act, idempotency="false")
     RESET.is_told_by(reply, "outcome_unknown")
-    assert (reply.attempts, ledger.executed(method, "/second")) == (1, act.executes)
+    assert (reply.attempts, ledger.executed(method, "/api.xro/2.0/second")) == (1, act.executes)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -93,5 +93,5 @@ async def test_kept_connection_that_closed_before_a_request(method: str) -> None
         assert (await proxy.ask(request())).status == 200
         reply = await proxy.ask(of(method))
         assert (reply.status, reply.attempts, len(ledger.writers)) == (200, 1, 2)
-        assert ledger.executed(method, "/second") == 1
+        assert ledger.executed(method, "/api.xro/2.0/second") == 1
         await is_well(proxy, spent=2)

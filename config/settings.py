@@ -176,9 +176,11 @@ class Settings:
     admin_token: str = _setting(
         "", TOKEN, "bearer token for admin calls that change something; without it they are refused"
     )
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Which of them the environment sets, by their field; the others are defaults."""
 
 
-_FIELDS = {PREFIX + each.name.upper(): each for each in fields(Settings)}
+_FIELDS = {PREFIX + each.name.upper(): each for each in fields(Settings) if each.metadata}
 _FILES = {name + "_FILE": name for name, each in _FIELDS.items() if each.metadata["kind"].secret}
 
 
@@ -191,7 +193,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that `environ` asks for. Raises `BadSettings` with every problem at once."""
     read = {each.name: _read(name, environ) for name, each in _FIELDS.items()}
     bad = {key: value.sentence for key, value in read.items() if isinstance(value, _Problem)}
-    settings = Settings(**{key: value for key, value in read.items() if key not in bad})
+    given = frozenset(each.name for name, each in _FIELDS.items() if name in environ)
+    settings = Settings(given=given, **{key: value for key, value in read.items() if key not in bad})
     problems = [_unknown(name) for name in sorted(environ) if _is_unknown(name)]
     problems += bad.values()
     problems += [sentence for keys, sentence in _conflicts(settings) if not bad.keys() & keys]

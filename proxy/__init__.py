@@ -13,6 +13,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `core.strict` over `core.heads`, `names` (under which it is reached) |
 | route | `core.route` (family, tenant, app); `core.headers` (what passes a proxy) |
 | admit | `scheduler` (room in line, hopeless waits); `body` over `spool` (a body that can be sent again) |
+| | `prospects`: who can still run in time; `paced`: many refusals, a few at a time |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
 | | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
 | | `stores.memory` decides; `stores.sqlite` remembers it by `state_file`, `state_rows` and a `worker` |
@@ -23,7 +24,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `stores.claims` |
 | classify | `core.classify` over `config/responses.toml` |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
-| decide | `core.retry`, `core.idempotency` |
+| decide | `core.retry`, `core.idempotency`; `pauses` between attempts |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
 | record | `telemetry` over `tallies`, with `last_failures`, `gauges`, `log` over `line_writer` |
 | | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |

@@ -27,12 +27,17 @@ class Stalled(TimeoutError):
     """Not one byte of the body came for too long."""
 
 
+class Late(Stalled):
+    """The body was not there before its request's deadline."""
+
+
 class BodyProblem(StrEnum):
     """Why a body was not kept."""
 
     TOO_LARGE = "too_large"
     GONE = "gone"
     STALLED = "stalled"
+    LATE = "late"
     MALFORMED = "malformed"
     STORAGE = "storage"
 
@@ -124,8 +129,8 @@ class BodyStore:
             return await receipt.body(self._spool_dir)
         except Lost:
             return BodyProblem.GONE
-        except Stalled:
-            return BodyProblem.STALLED
+        except Stalled as stalled:
+            return BodyProblem.LATE if isinstance(stalled, Late) else BodyProblem.STALLED
         except BadFraming:
             return BodyProblem.MALFORMED
         except OSError:

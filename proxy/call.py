@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from proxy.body import Body, BodyProblem, BodyStore, Stalled
+from proxy.body import Body, BodyProblem, BodyStore, Late, Stalled
 from proxy.core.framing import Chunked, Counted, Framing
 from proxy.core.heads import response_head
 from proxy.core.model import Headers
@@ -111,6 +111,11 @@ class Call:
         """Note that the rest of the body does not come in time."""
         if self.inflow is not None and not self.inflow.ended:
             self.inflow.fail(Stalled())
+
+    def late(self) -> None:
+        """Note that the deadline has come before the rest of the body."""
+        if self.inflow is not None and not self.inflow.ended:
+            self.inflow.fail(Late())
 
     def leave(self) -> None:
         """Note that the caller has gone."""

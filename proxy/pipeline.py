@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import inf
 from random import Random
 
 from proxy.access import AccessMemory
@@ -30,8 +29,9 @@ from proxy.core.refusal import Refusal, Why
 from proxy.core.retry import STOP, Again, Backoff, Budgets, Stop, decide
 from proxy.core.route import AppIds, Families, Prefixes, route, terms_of
 from proxy.job import Job
+from proxy.pauses import Pauses
 from proxy.refreshes import Ended, Reached, Refreshes
-from proxy.replies import Passed, give_up, pass_on, refuse, refuse_expired, unkept
+from proxy.replies import TOO_MANY_REQUESTS, Passed, give_up, pass_on, refuse, refuse_expired, unkept
 from proxy.response import Response
 from proxy.scheduler import Scheduler
 from proxy.telemetry import Record, Telemetry
@@ -89,16 +89,12 @@ class Pipeline:
         self._random = random
         self._random_bits = random_bits
         self._apps = AppIds()
-        self._pauses: dict[asyncio.Future[None], float] = {}
-        self._drain_until = inf
+        self._pauses = Pauses(clock)
 
     def drain(self, until: float) -> None:
         """Let nobody back off beyond `until`; whoever would is refused now."""
-        self._drain_until = until
         self._refreshes.drain(until)
-        for awake, end in self._pauses.items():
-            if end > until and not awake.done():
-                awake.set_result(None)
+        self._pauses.drain(until)
 
     async def handle(self, call: Call) -> None:
         """Answer one call, exactly once, and record it."""
@@ -140,21 +136,25 @@ class Pipeline:
         terms = terms_of(call.fields, self._apps, via=self._policy.via)
         found = route(call.target, terms, self._families)
         if isinstance(found, str):
-            asked = Asked(record.id, call.fields.get(b"accept", b""), self._policy.retry_after_max)
-            return unrouted(found, asked)
+            accept = call.fields.get(b"accept", b"")
+            return unrouted(found, Asked(record.id, accept, self._policy.retry_after_max))
         record.routed(found)
         bits = self._random_bits if self._policy.idempotency else None
         return Job(call, found, terms, record, self._policy.max_wait, self._policy.retry_after_max, bits)
 
     async def _admit(self, call: Call, job: Job) -> Answer | None:
-        """Room in the line, then the whole body, before any permit is taken. Without a body there is nothing
-        to do before it must wait for a permit.
+        """Whoever has no hope need not upload; then the whole body in time, before any permit and any room in
+        the line is taken. Without a body there is nothing to do before it must wait for a permit.
         """
-        if job.route.limited and (refusal := self._scheduler.admit(job.ticket)):
+        if job.route.limited and (refusal := self._scheduler.hopeless(job.ticket)):
             return self._refuse(job, refusal)
-        kept = await call.keep_body(
-            self._refreshes.bodies if job.route.host is Host.IDENTITY else self._bodies
-        )
+        timer = self._clock.call_at(max(job.deadline, job.ticket.prompt_until), call.late)
+        try:
+            kept = await call.keep_body(
+                self._refreshes.bodies if job.route.host is Host.IDENTITY else self._bodies
+            )
+        finally:
+            timer.cancel()
         if isinstance(kept, BodyProblem):
             if kept is BodyProblem.GONE:
                 job.left_at("body")
@@ -168,7 +168,8 @@ class Pipeline:
     def _refuse(self, job: Job, refusal: Refusal) -> Answer:
         self._telemetry.shed(refusal.why)
         job.record.limit = job.record.limit or refusal.limit
-        return refuse(job, refusal, self._clock.now(), self._clock.wall())
+        left = self._scheduler.left(job.ticket.ask)
+        return refuse(job, refusal, self._clock.now(), self._clock.wall(), left)
 
     async def _attempts(self, job: Job) -> Reached:
         """[ acquire → send → classify → settle → decide ]*."""
@@ -181,8 +182,7 @@ class Pipeline:
                     return refuse_expired(job)
                 granted = self._scheduler.take(job.ticket) or await self._acquire(job)
                 if not isinstance(granted, Permit):
-                    unsent = ended is not None and ended.row.execution is Execution.NEVER_SENT
-                    return ended if unsent and granted else granted
+                    return _rather(ended, granted)
                 permit = granted
             outcome, row = await self._sender.attempt(job, permit)
             ended, decision = Ended(outcome, row, job.retry_after), self._decide(job, row)
@@ -191,8 +191,10 @@ class Pipeline:
             if isinstance(outcome, Response):
                 outcome.close()
             self._telemetry.retry(row.name)
-            await self._pause(job, decision)
-            if decision.at >= self._drain_until and not job.gone():
+            if decision.fresh_key:
+                job.renew_key()
+            await self._pauses.until(job, decision.at)
+            if decision.at >= self._pauses.drain_until and not job.gone():
                 return self._refuse(job, Refusal(Why.DRAINING, "", decision.at))
         job.left_at("queue")
         return None
@@ -224,30 +226,6 @@ class Pipeline:
             self._telemetry.retry_suppressed(decision.suppressed)
         return decision
 
-    async def _pause(self, job: Job, again: Again) -> None:
-        """Back off before the next attempt; the caller's leaving ends it, and so does the proxy's own."""
-        if again.fresh_key:
-            job.renew_key()
-        began = self._clock.now()
-        if again.at <= began or again.at >= self._drain_until or job.gone():
-            return
-        awake = asyncio.get_running_loop().create_future()
-
-        def wake() -> None:
-            if not awake.done():
-                awake.set_result(None)
-
-        timer = self._clock.call_at(again.at, wake)
-        job.when_gone(wake)
-        self._pauses[awake] = again.at
-        try:
-            await awake
-        finally:
-            del self._pauses[awake]
-            timer.cancel()
-        job.ticket.waited["backoff"] = job.ticket.waited.get("backoff", 0.0) + self._clock.now() - began
-        job.count_waits()
-
     def _conclude(self, job: Job, ended: Ended) -> Passed | Answer | None:
         outcome = ended.outcome
         if job.gone():
@@ -257,7 +235,7 @@ class Pipeline:
             return None
         if isinstance(outcome, Failure):
             return give_up(job, outcome)
-        return pass_on(job, outcome, ended.row, self._clock.wall())
+        return pass_on(job, outcome, ended.row, self._clock.now(), self._clock.wall())
 
     async def _respond(self, call: Call, reply: Passed | Answer | None, record: Record) -> None:
         """Write the answer with its marks, and note what was sent."""
@@ -294,3 +272,16 @@ class Pipeline:
         if call.gone:
             record.gone_at = "response"
             self._telemetry.disconnect(record.gone_at)
+
+
+def _rather(ended: Ended | None, granted: Answer | None) -> Reached:
+    """Of a refusal and what the last attempt brought, if any, what says more: why nothing was ever sent, and
+    Xero's own word about a limit.
+    """
+    if ended is None or granted is None:
+        return granted
+    outcome, limited = ended.outcome, granted.status == TOO_MANY_REQUESTS
+    if limited and isinstance(outcome, Response) and outcome.complete:
+        limited = outcome.status == TOO_MANY_REQUESTS or ended.row.limit is not None
+        return ended if limited else granted
+    return ended if ended.row.execution is Execution.NEVER_SENT else granted

@@ -7,19 +7,23 @@ from datetime import UTC, datetime
 from math import ceil
 
 from proxy.body import BodyProblem
-from proxy.core.answers import Answer, Asked, expired, failed, refused
+from proxy.core.answers import Answer, Asked, expired, failed, refused, told_later
 from proxy.core.headers import end_to_end_response
 from proxy.core.marks import without
-from proxy.core.model import Failure, Headers, ResponseClass
+from proxy.core.model import UNKNOWN, Failure, Headers, Left, ResponseClass
 from proxy.core.refusal import Refusal, Why
+from proxy.core.response_headers import retry_after_seconds
 from proxy.job import Job
 from proxy.response import Response
 
 TOO_MANY_REQUESTS = 429
+SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
 REFUSED_DEADLINE = "refused_deadline"
 SAYS_UNKNOWN = frozenset({*range(500, 600)} - {503})
 """Statuses after which no client repeats a write by itself."""
+FRESH_SECONDS = 1.0
+"""An answer that is passed on later than so long after it was read has its `Retry-After` counted anew."""
 
 
 @dataclass(slots=True)
@@ -33,15 +37,18 @@ class Passed:
     error: str = ""
 
 
-def refuse(job: Job, refusal: Refusal, now: float, wall: float) -> Answer:
-    """The answer to a request that got no permit in time. `wall` is seconds since 1970."""
+def refuse(job: Job, refusal: Refusal, now: float, wall: float, left: Left = UNKNOWN) -> Answer:
+    """The answer to a request that got no permit in time. `wall` is seconds since 1970, `left` what its
+    limits leave.
+    """
     if job.unknown:
         return _unknown(job.asked, "No further attempt was possible in time.")
     if job.outlived_its_key(refusal.at):
         return refuse_outlived(job)
     seconds = max(0.0, refusal.at - now)
     name = refusal.why.value if refusal.why in {Why.QUEUE_FULL, Why.DRAINING} else ""
-    return refused(name, refusal.limit, seconds, _date(wall + seconds), job.asked)
+    when = _date(wall + seconds)
+    return refused(name, refusal.limit, seconds, when, job.asked, left, known=refusal.known)
 
 
 def refuse_outlived(job: Job) -> Answer:
@@ -67,6 +74,9 @@ def unkept(job: Job, problem: BodyProblem) -> Answer | None:
             return failed("body_too_large", "The request body is too large.", job.asked)
         case BodyProblem.STALLED:
             return failed("body_timeout", "The request body did not arrive in time.", job.asked)
+        case BodyProblem.LATE:
+            detail = "The request body did not arrive before the request's deadline. It was not sent."
+            return failed("refused_deadline", detail, job.asked)
         case BodyProblem.STORAGE:
             detail = "There is no room to keep the request body. The request was not sent."
             return failed("spool_full", detail, job.asked, retry_after=1)
@@ -84,12 +94,14 @@ def give_up(job: Job, failure: Failure) -> Answer:
     return _unknown(job.asked, failure.detail, status=status, error=failure.error)
 
 
-def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Passed | Answer:
-    """Xero's response as it came, but for a `Retry-After` that would hurt.
+def pass_on(job: Job, response: Response, row: ResponseClass, now: float, wall: float) -> Passed | Answer:
+    """Xero's response as it came, but for a `Retry-After` that would hurt. `now` is the clock's time,
+    `wall` the same in seconds since 1970.
 
-    Clients join two of them to what is no number, so the longest stands alone. One longer than the setting
-    allows makes SDKs sleep for hours, one that is no number breaks them, and after a write whose outcome is
-    unknown it makes xero-python send the write again.
+    Clients join two of them to what is no number, so the longest stands alone, in whole seconds. One longer
+    than the setting allows makes SDKs sleep for hours, so the body of a 429 or 503 says when instead; one
+    that cannot be read breaks them, and after a write whose outcome is unknown it makes xero-python send the
+    write again.
     """
     passed = Passed(response, end_to_end_response(response.fields), row.name, response.status)
     if job.unknown and not job.history.proved(row):
@@ -107,15 +119,34 @@ def pass_on(job: Job, response: Response, row: ResponseClass, wall: float) -> Pa
         )
     if b"retry-after" not in response.fields:
         return passed
-    wait = job.retry_after
     others = without(passed.headers, b"retry-after")
-    if wait is not None and wait <= job.asked.retry_after_max and not job.unknown:
-        several = len(response.fields.every(b"retry-after")) > 1
-        return replace(passed, headers=(*others, (b"Retry-After", b"%d" % ceil(wait)))) if several else passed
-    if wait is not None and row.limit is not None and response.status == TOO_MANY_REQUESTS:
-        response.close()
-        return refused(row.name, row.limit, wait, _date(wall + wait), job.asked)
-    return replace(passed, headers=others)
+    age = max(0.0, now - response.head_at)
+    told = retry_after_seconds(response.fields, wall - age)
+    if told is None or job.unknown:
+        return replace(passed, headers=others)
+    wait = max(0.0, told - age) if age >= FRESH_SECONDS else told
+    if wait > job.asked.retry_after_max:
+        return _told_later(job, passed, others, row, wait, wall)
+    values = response.fields.every(b"retry-after")
+    if len(values) == 1 and b"." not in values[0] and wait == told:
+        return passed
+    return replace(passed, headers=(*others, (b"Retry-After", b"%d" % ceil(wait))))
+
+
+def _told_later(
+    job: Job, passed: Passed, others: Headers, row: ResponseClass, wait: float, wall: float
+) -> Passed:
+    """Xero's answer without its `Retry-After`; a 429 or 503 has a body that says when."""
+    old = passed.response
+    if old.status not in {TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE}:
+        return replace(passed, headers=others)
+    reason = row.limit or (row.hold.reason if row.hold else "")
+    said = told_later(row.name, old.status, reason, wait, _date(wall + wait), job.asked)
+    old.close()
+    body = said.body
+    new = Response(old.status, old.reason, old.fields, first=body, length=len(body), head_at=old.head_at)
+    kept = tuple(field for field in others if not field[0].lower().startswith(b"content-"))
+    return replace(passed, response=new, headers=(*kept, *said.headers))
 
 
 def _unknown(asked: Asked, why: str, *, status: int | None = None, error: str = "") -> Answer:

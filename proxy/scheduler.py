@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.alarms import Alarms
 from proxy.clock import Clock
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
 from proxy.core.lines import Ticket
-from proxy.core.model import Execution, HoldKey, ResponseClass, Snapshot, TenantView
+from proxy.core.model import Execution, HoldKey, Left, Limit, ResponseClass, Scope, Snapshot
 from proxy.core.place import Due, Place
-from proxy.core.refusal import Refusal, Why
+from proxy.core.refusal import Refusal
 from proxy.core.turns import Turns
+from proxy.paced import Paced
+from proxy.prospects import Prospects
 from proxy.stores import Store
 
 NEVER_SENT = Settlement(ResponseClass("caller_left", Execution.NEVER_SENT), sent=False, head_at=0.0)
@@ -56,25 +58,29 @@ class Scheduler:
         self._alarms: Alarms[Due | Ticket] = Alarms(clock, self._due, self._matters)
         self._turns = Turns(self._wake, self._alarms.add)
         self._futures: dict[Ticket, asyncio.Future[Refusal | None]] = {}
+        self._refusals = Paced(clock, self._refuse)
         self._admitted = 0
-        self._drain_until: float | None = None
+        self._prospects = Prospects(store, clock)
 
     def admit(self, ticket: Ticket) -> Refusal | None:
         """Count a request as waiting, or say at once why it need not wait. To be followed by `acquire`
         or `leave`; `acquire` admits whoever has to wait and was not admitted before.
         """
-        self._cap(ticket)
+        if refusal := self.hopeless(ticket):
+            return refusal
         place = self._turns.place(ticket.ask)
-        forecast = self._store.forecast(ticket.ask, place.line.ahead(ticket.urgency))
-        full = place.admitted >= self._waiting.per_tenant or self._admitted >= self._waiting.total
-        if full or self._too_late(ticket, forecast):
-            self._turns.forget_if_idle(ticket.ask)
-            limit = forecast.limit or place.blocked_by
-            return Refusal(Why.QUEUE_FULL if full else self._why_late(), limit, forecast.at)
         ticket.admitted = ticket.known = True
         place.admitted += 1
         self._admitted += 1
         return None
+
+    def hopeless(self, ticket: Ticket) -> Refusal | None:
+        """Why a request need not wait, as `admit` says it; it counts as waiting no more than before."""
+        place = self._turns.place(ticket.ask)
+        full = place.admitted >= self._waiting.per_tenant or self._admitted >= self._waiting.total
+        refusal = self._prospects.on_arrival(place, ticket, full=full)
+        self._turns.forget_if_idle(ticket.ask)
+        return refusal
 
     async def acquire(self, ticket: Ticket) -> Permit | Refusal | None:
         """Wait for a permit; None when the caller left meanwhile. Never later than the deadline."""
@@ -82,7 +88,7 @@ class Scheduler:
             return None
         if not ticket.known and (refusal := self.admit(ticket)):
             return refusal
-        self._cap(ticket)
+        self._prospects.cap(ticket)
         try:
             return await self._stand(self._turns.place(ticket.ask), ticket)
         finally:
@@ -90,7 +96,7 @@ class Scheduler:
 
     def take(self, ticket: Ticket) -> Permit | None:
         """A permit at once, where nobody stands before this request and nothing stops it; else `acquire`."""
-        if ticket.left or not self._turns.clear(ticket.ask):
+        if ticket.left or self._prospects.over(ticket) or not self._turns.clear(ticket.ask):
             return None
         decision = self._store.acquire_now(ticket.ask)
         if not isinstance(decision, Permit):
@@ -117,7 +123,7 @@ class Scheduler:
     def caller_left(self, ticket: Ticket) -> None:
         """The caller has gone: `acquire` returns None as soon as it runs."""
         ticket.left = True
-        self._answer(ticket, None)
+        self._wake(ticket)
 
     async def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Account for an attempt that has ended, and let others go for whom that made room."""
@@ -133,12 +139,13 @@ class Scheduler:
         self._turns.settled(permit.ask, effects.holds)
 
     async def clear(self, key: HoldKey) -> bool:
-        """End a hold because an operator says so; False where there is none."""
-        change = await self._store.clear(key)
-        if change is None:
+        """End a hold because an operator says so, and what is believed of an organisation's day; False where
+        nothing stood in the way.
+        """
+        if (change := await self._store.clear(key)) is None:
             return False
         self._observe(change, 0.0)
-        self._turns.hold_changed(change)
+        self.hold_changed(change)
         return True
 
     def waiting(self, ask: Ask) -> bool:
@@ -154,44 +161,51 @@ class Scheduler:
         """Another process's attempt changed a hold, which is logged and counted there."""
         self._refuse_hopeless(change)
         self._turns.hold_changed(change)
+        if change.action is HoldAction.CLEARED and change.key.scope is Scope.TENANT:
+            self.released(change.key.app, change.key.tenant)  # also from what is believed of its day
 
     def drain(self, until: float) -> None:
         """Let nobody wait beyond `until`; whoever cannot make it is refused now."""
-        self._drain_until = until
+        self._prospects.drain_until = until
         for place in self._turns:
             ahead = 0
             for ticket in sorted(place.line, key=lambda ticket: ticket.rank):
-                self._cap(ticket)
+                self._prospects.cap(ticket)
                 self._alarms.add(ticket.deadline, ticket)
-                forecast = self._store.forecast(ticket.ask, ahead)
-                if self._too_late(ticket, forecast):
-                    self._answer(ticket, Refusal(Why.DRAINING, forecast.limit, forecast.at))
+                if refusal := self._prospects.in_line(place, ticket, ahead):
+                    self._refusals.add((ticket, refusal))
                 elif ticket.ask.api not in place.line.parked:
                     ahead += 1
+
+    def left(self, ask: Ask) -> Left:
+        """What its limits leave to a request, as far as this process knows."""
+        return self._store.left(ask)
 
     def snapshot(self) -> Snapshot:
         """Everything that operators may see."""
         tenants, apps, holds = self._store.view()
+        now, find = self._clock.now(), self._turns.find
+        places = ((view, find(Ask(view.app, view.tenant, ""))) for view in tenants)
         return Snapshot(
             store=self._store.health(),
-            tenants=tuple(self._with_line(view) for view in tenants),
+            tenants=tuple(view if place is None else place.shown(view, now) for view, place in places),
             apps=tuple(apps),
             holds=holds,
             waiting=self._admitted,
-            draining=self._drain_until is not None,
+            draining=self._prospects.drain_until is not None,
         )
 
     def close(self) -> None:
-        """Stop the timer."""
+        """Stop the timers."""
         self._alarms.close()
+        self._refusals.close()
 
     async def _stand(self, place: Place, ticket: Ticket) -> Permit | Refusal | None:
         self._turns.join(place, ticket)
         # It may have been admitted long ago, and a new hold told only those who stood in line.
-        if place.asking is not ticket and (place.holds or not ticket.admitted):
-            forecast = self._store.forecast(ticket.ask, 0)
-            if self._too_late(ticket, forecast):
-                return Refusal(self._why_late(), forecast.limit, forecast.at)
+        unsure = place.asking is not ticket and (place.holds or not ticket.admitted)
+        if unsure and (refusal := self._prospects.in_line(place, ticket)):
+            return refusal
         while True:
             if place.asking is ticket:
                 decision = await self._ask(place, ticket)
@@ -203,19 +217,23 @@ class Scheduler:
                 return None
 
     async def _ask(self, place: Place, ticket: Ticket) -> Permit | Refusal | Denial | None:
+        if self._prospects.over(ticket):
+            return self._prospects.expired(place, ticket)
         decision = await self._store.acquire(ticket.ask)
         if isinstance(decision, Permit):
             self._turns.granted(place, ticket, decision)
-            if ticket.left:
+            if ticket.left or self._prospects.over(ticket):
                 await self.settle(decision, NEVER_SENT)
-                return None
+                return None if ticket.left else self._prospects.expired(place, ticket)
             return decision
         self._turns.denied(place, decision)
         # Whoever is to ask again was told nothing that holds, but it took its time.
         at = self._clock.now() if place.asking is ticket else decision.until
-        if at is None or (stop := self._longest(ticket.ask, decision.limit, at)).at <= ticket.deadline:
+        known = decision.limit != Limit.DAY or decision.hold is not None
+        told = Forecast(decision.limit, at or 0.0, known)
+        if at is None:
             return decision
-        return Refusal(self._why_late(), stop.limit, stop.at)
+        return self._prospects.too_late(ticket, self._prospects.told(ticket.ask, told)) or decision
 
     async def _wait(self, place: Place, ticket: Ticket) -> Refusal | None:
         """Until the ticket's turn (None), or its refusal."""
@@ -239,62 +257,38 @@ class Scheduler:
         return place.blocked
 
     def _wake(self, ticket: Ticket) -> None:
-        self._answer(ticket, None)
-
-    def _answer(self, ticket: Ticket, answer: Refusal | None) -> None:
         future = self._futures.get(ticket)
         if future is not None and not future.done():
-            future.set_result(answer)
+            future.set_result(None)
 
     def _due(self, what: Due | Ticket, when: float) -> None:
         if not isinstance(what, Ticket):
             self._turns.due(what, when)
         elif self._matters(what, when):
-            place = self._turns.place(what.ask)
-            forecast = self._store.forecast(what.ask, place.line.before(what))
-            why = Why.DRAINING if self._drain_until is not None else Why.DEADLINE
-            self._answer(what, Refusal(why, forecast.limit or place.blocked_by, forecast.at))
+            self._refusals.add((what, None))
+
+    def _refuse(self, refused: tuple[Ticket, Refusal | None]) -> bool:
+        ticket, refusal = refused
+        future = self._futures.get(ticket)
+        if future is None or future.done():
+            return False
+        future.set_result(refusal or self._prospects.expired(self._turns.place(ticket.ask), ticket))
+        return True
 
     def _matters(self, what: Due | Ticket, when: float) -> bool:
         if isinstance(what, Ticket):
             return what in self._futures and what.deadline <= when
         return self._turns.awaits(what, when)
 
-    def _cap(self, ticket: Ticket) -> None:
-        if self._drain_until is not None:
-            ticket.deadline = min(ticket.deadline, self._drain_until)
-
-    def _too_late(self, ticket: Ticket, forecast: Forecast) -> bool:
-        """Whoever can go now need not wait, even where the deadline passed on the way here."""
-        return forecast.at > max(ticket.deadline, self._clock.now())
-
-    def _why_late(self) -> Why:
-        return Why.HOPELESS if self._drain_until is None else Why.DRAINING
-
     def _refuse_hopeless(self, change: HoldChange) -> None:
         """Where a hold has begun or grown, whoever cannot outwait it, or what it hides, is told at once."""
         if change.action not in {HoldAction.BEGUN, HoldAction.EXTENDED}:
             return
+        told = Forecast(change.reason, change.until)
+        stops: dict[Ask, Forecast] = {}
         for ticket in self._turns.affected(change.key):
-            stop = self._longest(ticket.ask, change.reason, change.until)
-            if stop.at > ticket.deadline:
-                self._answer(ticket, Refusal(self._why_late(), stop.limit, stop.at))
-
-    def _longest(self, ask: Ask, limit: str, at: float) -> Forecast:
-        """What stops a request longest where `limit` stops it until `at`."""
-        forecast = self._store.forecast(ask, 0)
-        return forecast if forecast.at > at else Forecast(limit, at)
-
-    def _with_line(self, view: TenantView) -> TenantView:
-        place = self._turns.find(Ask(view.app, view.tenant, ""))
-        if place is None or not len(place.line):
-            return view
-        now = self._clock.now()
-        oldest = place.line.oldest()
-        return replace(
-            view,
-            queued=len(place.line),
-            oldest_seconds=now - oldest if oldest is not None else 0.0,
-            blocked_by=place.blocked_by,
-            next_seconds=None if place.until is None else max(0.0, place.until - now),
-        )
+            stop = stops.get(ticket.ask) or stops.setdefault(
+                ticket.ask, self._prospects.told(ticket.ask, told)
+            )
+            if refusal := self._prospects.too_late(ticket, stop):
+                self._refusals.add((ticket, refusal))

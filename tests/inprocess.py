@@ -17,7 +17,7 @@ from config.apis import load_apis
 from config.responses import load_responses
 from config.values import LogLevel, TenantLabel
 from proxy.access import AccessMemory
-from proxy.body import Body, BodyProblem, BodyStore
+from proxy.body import Body, BodyProblem, BodyStore, Late
 from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
@@ -73,6 +73,8 @@ class FakeCall:
         self.on_gone: Callable[[], None] | None = None
         self.answers: list[Answered] = []
         self._pieces = [body] if body else []
+        self._arriving = asyncio.Event()
+        self._late = False
 
     @property
     def has_body(self) -> bool:
@@ -96,6 +98,11 @@ class FakeCall:
             if tell is not None:
                 tell()
 
+    def late(self) -> None:
+        """The deadline comes: the rest of the body is not waited for."""
+        self._late = True
+        self._arriving.set()
+
     async def keep_body(self, store: BodyStore) -> Body | BodyProblem | None:
         return None if self.body is None else await store.keep(self, len(self.body))
 
@@ -103,9 +110,13 @@ class FakeCall:
         """The body, after as long as its upload takes."""
         if not self._pieces:
             return b""
-        await self._clock.sleep_until(self._clock.now() + self.upload)
+        timer = self._clock.call_at(self._clock.now() + self.upload, self._arriving.set)
+        await self._arriving.wait()
+        timer.cancel()
         if self.gone:
             raise Lost
+        if self._late:
+            raise Late
         return self._pieces.pop()
 
     async def respond(

@@ -9,7 +9,7 @@ from typing import TypeVar
 from proxy.clock import Clock
 from proxy.core.holds import HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 from proxy.stores import Heard
 from proxy.stores.memory import MemoryStore
 
@@ -47,6 +47,9 @@ class SlowStore:
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         return self._inner.forecast(ask, ahead)
+
+    def left(self, ask: Ask) -> Left:
+        return self._inner.left(ask)
 
     def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         return self._inner.view()

@@ -25,7 +25,15 @@ LAYERS = (
     ("proxy.clock", "config"),
     ("proxy",),  # the parts: everything in proxy that no other layer names
     ("proxy.scheduler",),
-    ("proxy.pipeline", "proxy.attempt", "proxy.job", "proxy.refreshes", "proxy.replies", "proxy.admin"),
+    (
+        "proxy.pipeline",
+        "proxy.attempt",
+        "proxy.job",
+        "proxy.pauses",
+        "proxy.refreshes",
+        "proxy.replies",
+        "proxy.admin",
+    ),
     ("proxy.app",),
     ("proxy.demo",),
     ("proxy.cli", "proxy.__main__"),

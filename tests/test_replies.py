@@ -64,10 +64,10 @@ async def test_what_xero_says_under_the_same_key_is_the_outcome(stage: Stage) ->
 @staged(answers(429, ((b"Retry-After", b"33519"), (b"X-Rate-Limit-Problem", b"day"))))
 async def test_a_time_over_the_maximum_is_not_sent_but_told(stage: Stage) -> None:
     first, later = await stage.ask(), await stage.ask()
-    for call, seconds in ((first, b"33519"), (later, b"33520")):
+    for call, seconds in ((first, 33519), (later, 33520)):
         assert (call.answer.status, call.answer.field(b"x-rate-limit-problem")) == (429, b"day")
         assert call.answer.field(b"retry-after") is None
-        assert b"could be sent in %b s, at " % seconds in call.answer.body
+        assert b"could be sent in %d s, at " % seconds in call.answer.body
     assert (first.answer.attempts, later.answer.attempts, len(stage.xero.sent)) == (1, 0, 1)
 
 

@@ -9,6 +9,7 @@ from math import inf
 from typing import TypeVar
 
 from proxy.core.day import Day, DayRecord
+from proxy.core.model import AppView, Left, TenantView
 from proxy.core.window import Window, WindowRecord
 
 K = TypeVar("K")
@@ -22,13 +23,16 @@ TENANTS_KEPT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The limits of the settings; `minute_seconds` is the length of both minute windows."""
+    """The limits of the settings; `minute_seconds` is the length of both minute windows. `day_grows` where
+    the day's is a default, so that Xero may show a larger one.
+    """
 
     minute: int = 60
     minute_seconds: float = 60.0
     day: int = 5000
     concurrent: int = 5
     app_minute: int = 10_000
+    day_grows: bool = False
 
 
 @dataclass(slots=True)
@@ -59,7 +63,9 @@ class Accounts:
         if account is None:
             if len(self.tenants) >= TENANTS_KEPT:
                 _forget_idle(self.tenants, lambda old: bool(old.in_flight) or not old.minute.idle(now))
-            account = Account(self._window(self._caps.minute, now), Day(self._caps.day))
+            account = Account(
+                self._window(self._caps.minute, now), Day(self._caps.day, grows=self._caps.day_grows)
+            )
             self.tenants[key] = account
         return account
 
@@ -89,6 +95,37 @@ class Accounts:
         account = self.tenant(app, tenant, now)
         account.minute.restore(minute, at, now)
         account.day.restore(day or DayRecord((), None, None), at, now)
+
+    def left(self, app: str, tenant: str | None, now: float) -> Left:
+        """What an organisation's limits and the app's leave, as far as known."""
+        left = Left()
+        if (window := self.apps.get(app)) is not None:
+            left = left._replace(app_minute=window.free(now))
+        if tenant is not None and (account := self.tenants.get((app, tenant))):
+            minute, day = account.minute.free(now), account.day
+            left = left._replace(minute=minute, day=day.remaining(now), day_limit=day.limit)
+        return left
+
+    def view(self, now: float) -> tuple[list[TenantView], list[AppView]]:
+        """All of them for operators; the waiting lines' share of the fields is left empty."""
+        tenants = [
+            TenantView(
+                app=app,
+                tenant=name,
+                queued=0,
+                oldest_seconds=0.0,
+                blocked_by="",
+                next_seconds=None,
+                in_flight=tenant.in_flight,
+                minute_limit=self._caps.minute,
+                minute_remaining=tenant.minute.free(now),
+                day_limit=tenant.day.limit,
+                day_remaining=tenant.day.remaining(now),
+                foreign_calls=tenant.minute.foreign(now),
+            )
+            for (app, name), tenant in self.tenants.items()
+        ]
+        return tenants, [AppView(app, window.limit, window.free(now)) for app, window in self.apps.items()]
 
     def _window(self, limit: int, now: float) -> Window:
         window = Window(limit, self._caps.minute_seconds)

@@ -14,7 +14,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import NamedTuple
 
-from proxy.core.model import Headers, Limit
+from proxy.core.model import UNKNOWN, Headers, Left, Limit
 
 TEXTS = {
     "offline": b"The Organisation is offline",
@@ -140,29 +140,73 @@ def unrouted(name: str, asked: Asked) -> Answer:
             return failed(name, "The request target is not a path.", asked)
 
 
-def refused(name: str, limit: str, seconds: float, when: str, asked: Asked) -> Answer:
+def refused(
+    name: str,
+    limit: str,
+    seconds: float,
+    when: str,
+    asked: Asked,
+    left: Left = UNKNOWN,
+    *,
+    known: bool = True,
+) -> Answer:
     """A request that cannot run in time. `limit` is what stands in the way (empty: nothing that is known),
     `seconds` the time until it could run, `when` the same as a date for people; `name` is empty or says why
-    else it was refused.
+    else it was refused. Where the time is not `known`, none is told. `left` is what the limits leave.
     """
-    wait = max(1, ceil(seconds))
+    wait = max(1, ceil(seconds)) if known else None
     if limit in TEXTS and name != "draining":
         headers: Headers = ((b"Content-Type", b"text/plain; charset=utf-8"), *_retry_after(wait, asked))
         return Answer(name or f"refused_{limit}", 503, headers, TEXTS[limit], ERRORS["refused_offline"])
-    known = name != "draining" and limit in _LIMIT_NAMES
-    name = name or (f"refused_{limit}" if known else _UNNAMED.get(limit, "refused_deadline"))
-    reason = f"The {_LIMIT_NAMES[limit]} would be exceeded." if known else _REASONS[name]
-    done = "Nothing was executed; the request could be sent"
-    if asked.unknown:
-        done = "The request may have been executed; it could be sent again"
-    detail = f"{reason} {done} in {wait} s, at {when}."
+    limited = name != "draining" and limit in _LIMIT_NAMES
+    name = name or (f"refused_{limit}" if limited else _UNNAMED.get(limit, "refused_deadline"))
+    reason = f"The {_LIMIT_NAMES[limit]} would be exceeded." if limited else _REASONS[name]
+    if limit == Limit.DAY and left.day_limit is not None:
+        reason += f" It is spent: 0 of {left.day_limit:,} are left."
+    detail = f"{reason} {_when(wait, when, asked)}"
     error = ERRORS.get(name, "http_request_denied")
-    if not known:
+    if not limited:
         return _problem(name, 503, detail, asked, error, (), wait)
-    problem = ((b"X-Rate-Limit-Problem", limit.encode()),)
+    problem = ((b"X-Rate-Limit-Problem", limit.encode()), *_remaining(limit, left))
     return _problem(name, 429, detail, asked, error, problem, wait)
 
 
+def told_later(name: str, status: int, reason: str, seconds: float, when: str, asked: Asked) -> Answer:
+    """What stands in the place of the body of a 429 or 503 of Xero's, of the class `name`, whose
+    `Retry-After` is too long to be passed on; `reason` is what it names, empty where that is nothing.
+    """
+    said = f"Xero answered {status}."
+    if reason in _LIMIT_NAMES:
+        said = f"The {_LIMIT_NAMES[reason]} is exceeded."
+    elif reason in TEXTS:
+        said = f"{TEXTS[reason].decode()}."
+    detail = f"{said} {_when(max(1, ceil(seconds)), when, asked)}"
+    return _problem(name, status, detail, asked, "", (), None)
+
+
+def _when(wait: int | None, when: str, asked: Asked) -> str:
+    if wait is None:
+        done = "The request may have been executed" if asked.unknown else "Nothing was executed"
+        return f"{done}. When the day ends, nobody knows until Xero says so; now and then one request asks."
+    if asked.unknown:
+        return f"The request may have been executed; it could be sent again in {wait} s, at {when}."
+    return f"Nothing was executed; the request could be sent in {wait} s, at {when}."
+
+
+def _remaining(limit: str, left: Left) -> Headers:
+    """The fields by which SDKs choose their exception, by the first that is 0: the one that refuses alone."""
+    numbers = {Limit.MINUTE: left.minute, Limit.DAY: left.day, Limit.APP_MINUTE: left.app_minute}
+    told = {each: 0 if each == limit else number for each, number in numbers.items()}
+    return tuple(
+        (_FIELDS[each], b"%d" % (number or 0)) for each, number in told.items() if number or each == limit
+    )
+
+
+_FIELDS = {
+    Limit.MINUTE: b"X-MinLimit-Remaining",
+    Limit.DAY: b"X-DayLimit-Remaining",
+    Limit.APP_MINUTE: b"X-AppMinLimit-Remaining",
+}
 _UNNAMED = {"failing": "refused_failing"}
 _REASONS = {
     "queue_full": "Too many requests are waiting.",
@@ -223,8 +267,8 @@ def _accepts_problems(accept: bytes) -> bool:
     return False
 
 
-def _retry_after(seconds: int, asked: Asked) -> Headers:
-    """Nothing where the wait is long: SDKs sleep on it for hours in their caller's thread."""
-    if seconds > asked.retry_after_max:
+def _retry_after(seconds: int | None, asked: Asked) -> Headers:
+    """Nothing where nobody knows, or the wait is long: SDKs sleep on it for hours in a caller's thread."""
+    if seconds is None or seconds > asked.retry_after_max:
         return ()
     return ((b"Retry-After", str(seconds).encode()),)

@@ -2,6 +2,10 @@
 
 The time of Xero's reset is never computed. What `X-DayLimit-Remaining` says is the truth; the count of
 our own calls in the last 24 hours stands in where nothing was said.
+
+The limit itself is never said. It is at least what is left and what we sent of the same day, and limits are
+round numbers, one digit and zeros. So it is the next of those where that is more than was believed; and where
+the first answer of a day makes exactly such a number, others have sent nothing and that is the limit.
 """
 
 from __future__ import annotations
@@ -20,21 +24,27 @@ class DayRecord(NamedTuple):
     """What was spent of a day at one moment, to be restored in another process.
 
     `calls` are pairs of an age in whole seconds and how many, the oldest first; `said` is what is left by the
-    server's word, `asked` the age of the latest call. None stands for never.
+    server's word, `asked` the age of the latest call, `shown` the limit by the server's word. None stands
+    for never.
     """
 
     calls: tuple[tuple[int, int], ...]
     said: int | None
     asked: int | None
+    shown: int | None = None
 
 
 class Day:
-    """Calls left today for one organisation."""
+    """Calls left today for one organisation. Xero may show that `limit` is less, and where it `grows` also
+    that it is more.
+    """
 
-    __slots__ = ("_asked_at", "_buckets", "_said", "_used", "limit")
+    __slots__ = ("_asked_at", "_buckets", "_given", "_grows", "_said", "_shown", "_used", "limit")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, *, grows: bool = False) -> None:
+        self.limit = self._given = limit
+        self._grows = grows
+        self._shown: int | None = None
         self._buckets: deque[list[float]] = deque()
         self._used = 0
         self._said: int | None = None
@@ -86,17 +96,35 @@ class Day:
         server has forgotten so many calls: as many of our oldest go too.
         """
         least = remaining - unaccounted
+        anew = self._said is None or self._said < least
         if self._said is None or self._said > remaining:
             self._said = remaining
         elif self._said < least:
             self._forget(least - self._said)
             self._said = least
+        sent = max(self._used, unaccounted + 1)
+        shown = _round(least + sent)
+        if shown > self.limit or (anew and shown <= remaining + sent):
+            self._show(shown)
+
+    def doubt(self) -> None:
+        """Let one call ask, whatever is believed."""
+        self._asked_at = float("-inf")
+
+    @property
+    def doubted(self) -> bool:
+        """Whether no call has asked since, or ever."""
+        return self._asked_at == float("-inf")
+
+    def _show(self, limit: int) -> None:
+        self._shown = limit
+        self.limit = limit if self._grows else min(limit, self._given)
 
     def record(self, now: float) -> DayRecord:
         """All that counts towards the day."""
         asked = None if self._asked_at == float("-inf") else int(now - self._asked_at)
         calls = tuple((int(now - began), int(count)) for began, count in self._buckets)
-        return DayRecord(calls, self._said, asked)
+        return DayRecord(calls, self._said, asked, self._shown)
 
     def restore(self, record: DayRecord, at: float, now: float) -> None:
         """Begin with what another process recorded at `at`, on this one's clock."""
@@ -106,6 +134,8 @@ class Day:
         self._said = record.said
         if record.asked is not None:
             self._asked_at = min(now, at - record.asked)
+        if record.shown is not None:
+            self._show(record.shown)
 
     def _forget(self, calls: int) -> None:
         while calls > 0 and self._buckets:
@@ -115,3 +145,10 @@ class Day:
             calls -= gone
             if self._buckets[0][1] <= 0:
                 self._buckets.popleft()
+
+
+def _round(calls: int) -> int:
+    """The next number of one digit and zeros."""
+    calls = max(1, calls)
+    unit: int = 10 ** (len(str(calls)) - 1)
+    return -(-calls // unit) * unit

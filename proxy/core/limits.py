@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from proxy.core.accounts import Account, Accounts, Caps
-from proxy.core.holds import HoldChange, Holds, HoldTimes, keys_of
+from proxy.core.holds import HoldAction, HoldChange, Holds, HoldTimes, keys_of
 from proxy.core.model import (
     AppView,
     HoldKey,
+    Left,
     Limit,
     Remaining,
     ResponseClass,
+    Scope,
     TenantView,
 )
 from proxy.core.window import Window
@@ -78,10 +80,13 @@ class Permit:
 
 @dataclass(slots=True)
 class Forecast:
-    """The earliest possible time of a send; `limit` as in `Denial`, empty when nothing stops it."""
+    """The earliest possible time of a send; `limit` as in `Denial`, empty when nothing stops it. Where the
+    time is not `known`, one request asks then.
+    """
 
     limit: str
     at: float
+    known: bool = True
 
 
 @dataclass(slots=True)
@@ -200,47 +205,46 @@ class Limits:
         foreign = _learn(app, tenant, permit.granted_at, settlement, now)
         return self._held(permit, settlement, foreign, now, random)
 
+    def clear(self, key: HoldKey, now: float) -> HoldChange | None:
+        """End a hold because an operator says so, and of an organisation also what is believed of its day, so
+        that the next call asks. None where nothing stood in the way.
+        """
+        ended = self.holds.clear(key)
+        account = self.accounts.tenants.get((key.app, key.tenant)) if key.scope is Scope.TENANT else None
+        if account is None:
+            return ended
+        account.day.doubt()
+        spent = account.day.left(now) <= 0
+        believed = HoldChange(HoldAction.CLEARED, key, Limit.DAY, now, probe=False)
+        return ended or (believed if spent else None)
+
     def forecast(self, ask: Ask, ahead: int, now: float) -> Forecast:
         """The earliest time at which the request behind `ahead` others of its organisation can be sent,
         and what it waits for. It may be too early, never too late.
         """
-        limit, at = "", now
+        limit, at, known = "", now, True
         if self.holds.active and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
             limit, at = held[1].reason, max(now, held[1].until)
         if ask.tenant is not None and (tenant := self.accounts.tenants.get((ask.app, ask.tenant))):
             if (day := tenant.day.earliest(now, ahead)) > at:
-                limit, at = Limit.DAY, day
+                limit, at, known = Limit.DAY, day, False
             if (minute := tenant.minute.earliest(now, ahead)) is not None and minute > at:
-                limit, at = Limit.MINUTE, minute
+                limit, at, known = Limit.MINUTE, minute, True
         if (
             (app := self.accounts.apps.get(ask.app))
             and (minute := app.earliest(now)) is not None
             and minute > at
         ):
-            limit, at = Limit.APP_MINUTE, minute
-        return Forecast(limit, at)
+            limit, at, known = Limit.APP_MINUTE, minute, True
+        return Forecast(limit, at, known)
+
+    def left(self, ask: Ask, now: float) -> Left:
+        """What its limits leave to a request, as far as known."""
+        return self.accounts.left(ask.app, ask.tenant, now)
 
     def view(self, now: float) -> tuple[list[TenantView], list[AppView]]:
         """Budgets for operators; the waiting lines' share of the fields is left empty."""
-        tenants = [
-            TenantView(
-                app=app,
-                tenant=name,
-                queued=0,
-                oldest_seconds=0.0,
-                blocked_by="",
-                next_seconds=None,
-                in_flight=tenant.in_flight,
-                minute_limit=self._caps.minute,
-                minute_remaining=tenant.minute.free(now),
-                day_limit=self._caps.day,
-                day_remaining=tenant.day.remaining(now),
-                foreign_calls=tenant.minute.foreign(now),
-            )
-            for (app, name), tenant in self.accounts.tenants.items()
-        ]
-        apps = [AppView(app, window.limit, window.free(now)) for app, window in self.accounts.apps.items()]
-        return tenants, apps
+        return self.accounts.view(now)
 
     def _others_first(self, tenant: Account, free: int, ahead: int, now: float) -> Denial | None:
         places = self._caps.concurrent - tenant.in_flight

@@ -13,6 +13,8 @@ from itertools import takewhile
 
 from proxy.core.limits import Ask
 
+PROMPT_SECONDS = 1.0
+"""Whoever wants no wait at all has so long for its body to come; it is sent at once then, or never."""
 AGEING_SECONDS = 10.0
 """How long a wait makes up for one step of urgency."""
 
@@ -35,6 +37,11 @@ class Ticket:
     admitted: bool = False
     known: bool = False
     left: bool = False
+
+    @property
+    def prompt_until(self) -> float:
+        """So long it may be sent where it need not wait, whatever its deadline."""
+        return self.arrived + PROMPT_SECONDS
 
     @property
     def rank(self) -> float:

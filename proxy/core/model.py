@@ -134,6 +134,20 @@ class Remaining(NamedTuple):
     app_minute: int | None = None
 
 
+class Left(NamedTuple):
+    """What the limits leave to a request, as far as known; None where nothing is. `day_limit` is what Xero
+    has shown, else the setting.
+    """
+
+    minute: int | None = None
+    day: int | None = None
+    app_minute: int | None = None
+    day_limit: int | None = None
+
+
+UNKNOWN = Left()
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An attempt that brought no usable response.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from proxy.core.lines import Line, Ticket
-from proxy.core.model import HoldKey
+from proxy.core.model import HoldKey, TenantView
 
 
 class State(Enum):
@@ -40,6 +40,19 @@ class Place:
     holds: set[HoldKey] = field(default_factory=set)
     settled: int = 0
     asked: tuple[int, int] = (0, 0)
+
+    def shown(self, view: TenantView, now: float) -> TenantView:
+        """An organisation as operators see it, with its line."""
+        oldest = self.line.oldest()
+        if oldest is None:
+            return view
+        return replace(
+            view,
+            queued=len(self.line),
+            oldest_seconds=now - oldest,
+            blocked_by=self.blocked_by,
+            next_seconds=None if self.until is None else max(0.0, self.until - now),
+        )
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.core.limits import Forecast
+
 
 class Why(StrEnum):
     """Why a request was refused."""
@@ -20,9 +22,16 @@ class Why(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """No permit. `limit` is what stands in the way (a `Limit`, a hold's reason, or empty), `at` the
-    earliest time at which the request could have run.
+    earliest time at which the request could have run; where that is not `known`, the time at which one
+    request asks again.
     """
 
     why: Why
     limit: str
     at: float
+    known: bool = True
+
+    @staticmethod
+    def of(why: Why, forecast: Forecast, otherwise: str = "") -> Refusal:
+        """For what a forecast says; `otherwise` is in the way where it knows of nothing."""
+        return Refusal(why, forecast.limit or otherwise, forecast.at, forecast.known)

@@ -25,10 +25,10 @@ def retry_after_seconds(fields: Fields, wall: float) -> float | None:
     """Seconds from the answer on that `Retry-After` asks to wait, 0 or more; `wall` is when it was read, in
     seconds since 1970.
 
-    Seconds may have a fraction, which RFC 9110 does not know. A date in any of its three forms counts from the
-    answer's own `Date`, whatever the two clocks say, and from `wall` where there is none; one that has passed
-    is 0. None where the field is absent or cannot be read: empty, negative, neither of the two, or longer than
-    a week. Of several usable values the longest counts, because sending too early costs a call.
+    Seconds may have a fraction, which RFC 9110 does not know. A date in any of its three forms counts from
+    the answer's own `Date`, whatever the two clocks say, and from `wall` where there is none; one that has
+    passed is 0. None where the field is absent or cannot be read: empty, negative, neither of the two, or
+    longer than a week. Of several usable values the longest counts, because sending too early costs a call.
     """
     if b"retry-after" not in fields:
         return None
@@ -93,8 +93,8 @@ def _seconds(value: bytes, since: float) -> float | None:
 
 
 def _date(value: bytes) -> float | None:
-    """Seconds since 1970 of a date in one of RFC 9110's three forms, or with a numeric zone; without one it is
-    UTC.
+    """Seconds since 1970 of a date in one of RFC 9110's three forms, or with a numeric zone; without one it
+    is UTC.
     """
     if len(value) > _DATE_CHARACTERS or b":" not in value:
         return None

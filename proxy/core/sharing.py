@@ -237,6 +237,6 @@ class LocalShare:
     def _day(self, key: tuple[str, str], day: Day, now: float) -> tuple[int, float]:
         """What is left of the part of a day, and when the next part is measured out."""
         part = self._days.get(key)
-        if part is None or part[1] <= now:
+        if part is None or part[1] <= now or day.doubted:
             part = self._days[key] = max(1, day.remaining(now) // self._replicas), now + ASK_AGAIN_SECONDS
         return part

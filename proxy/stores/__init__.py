@@ -9,7 +9,7 @@ from typing import Protocol
 
 from proxy.core.holds import HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 
 
 class Heard(Protocol):
@@ -73,10 +73,16 @@ class Store(Protocol):
         """
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
-        """End a hold because an operator says so; None where there is none."""
+        """End a hold because an operator says so, and what is believed of an organisation's day; None where
+        nothing stood in the way. See `Limits.clear`.
+        """
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible as far as this process knows."""
+
+    def left(self, ask: Ask) -> Left:
+        """What its limits leave to a request, as far as this process knows."""
+        ...
 
     def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds for operators, as far as this process knows."""

@@ -28,6 +28,7 @@ def store(settings: Settings, clock: Clock, random: Random, keys: Keys, telemetr
         minute=settings.tenant_minute_limit,
         minute_seconds=settings.minute_window_seconds,
         day=settings.tenant_day_limit,
+        day_grows="tenant_day_limit" not in settings.given,
         concurrent=settings.tenant_concurrent_limit,
         app_minute=settings.app_minute_limit,
     )

@@ -8,7 +8,7 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldChange, HoldTimes
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Limits, Permit, Settlement
-from proxy.core.model import AppView, HoldKey, HoldView, StoreView, TenantView
+from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 from proxy.stores import Heard
 
 
@@ -40,11 +40,15 @@ class MemoryStore:
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so."""
-        return self._limits.holds.clear(key)
+        return self._limits.clear(key, self._clock.now())
 
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible."""
         return self._limits.forecast(ask, ahead, self._clock.now())
+
+    def left(self, ask: Ask) -> Left:
+        """What its limits leave to a request."""
+        return self._limits.left(ask, self._clock.now())
 
     def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds for operators."""

@@ -17,7 +17,7 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
 from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.model import AppView, Execution, HoldKey, HoldView, ResponseClass, StoreView, TenantView
+from proxy.core.model import AppView, Execution, HoldKey, HoldView, Left, ResponseClass, StoreView, TenantView
 from proxy.core.standby import Standby
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
@@ -126,7 +126,7 @@ class RedisStore:
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so, everywhere where the server can be reached."""
-        own = self._limits.holds.clear(key)
+        own = self._limits.clear(key, self._clock.now())
         if self._link is None:
             return own
         began = self._clock.now()
@@ -141,6 +141,10 @@ class RedisStore:
     def forecast(self, ask: Ask, ahead: int) -> Forecast:
         """The earliest time that is possible as far as this replica knows."""
         return self._limits.forecast(ask, ahead, self._clock.now())
+
+    def left(self, ask: Ask) -> Left:
+        """What its limits leave to a request as far as this replica knows."""
+        return self._limits.left(ask, self._clock.now())
 
     def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
         """Budgets and holds as far as this replica knows: what others sent it learns from its responses."""
@@ -255,6 +259,8 @@ class RedisStore:
             case Room(replica, app, tenant) if replica != self._replica and self._heard is not None:
                 self._heard.released(app, tenant or None)
             case Held(replica, change) if replica != self._replica:
+                if change.action is HoldAction.CLEARED:
+                    self._limits.clear(change.key, now)
                 self._limits.holds.follow(change, now)
                 self._changed(change)
 

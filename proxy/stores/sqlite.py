@@ -22,7 +22,7 @@ from proxy.core.accounts import Caps
 from proxy.core.holds import Hold, HoldChange, HoldTimes
 from proxy.core.idempotency import KEY_LIFE_SECONDS, Keys
 from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
-from proxy.core.model import HoldKey, StoreView
+from proxy.core.model import HoldKey, Scope, StoreView
 from proxy.stores import Heard
 from proxy.stores.memory import MemoryStore
 from proxy.stores.state_file import Lost, StateFile, reason_of
@@ -135,6 +135,8 @@ class SqliteStore(MemoryStore):
         change = await super().clear(key)
         if change is not None:
             self._held.add(key)
+            if key.scope is Scope.TENANT:
+                self._charged.add(Ask(key.app, key.tenant, ""))
             self._write_soon()
         return change
 

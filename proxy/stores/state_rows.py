@@ -130,10 +130,13 @@ def _spent(db: sqlite3.Connection) -> Iterator[tuple[str, str, float, Record]]:
 
 
 def _day(values: Any) -> DayRecord:
-    calls, said, asked = values
+    calls, said, asked, *shown = values
     if said is not None and not isinstance(said, int):
         raise TypeError
-    return DayRecord(_pairs(calls), said, None if asked is None else _count(asked))
+    limit = shown[0] if shown else None  # a file of the first release has none
+    return DayRecord(
+        _pairs(calls), said, *(None if value is None else _count(value) for value in (asked, limit))
+    )
 
 
 def _holds(db: sqlite3.Connection) -> Iterator[tuple[HoldKey, Hold]]:

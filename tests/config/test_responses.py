@@ -37,7 +37,7 @@ FAILURES = {
 }
 MADE = (
     *("refused_minute", "refused_day", "refused_concurrent", "refused_appminute"),
-    "refused_expired",
+    *("refused_expired", "unauthenticated"),
     *("refused_offline", "refused_maintenance", "refused_unavailable", "refused_failing", "refused_deadline"),
     *("queue_full", "draining", "body_too_large", "body_timeout", "invalid_request", "misdirected"),
     *("method_not_allowed", "tenant_invalid", "outcome_unknown", "spool_full", "internal", "caller_left"),

@@ -163,6 +163,76 @@ def test_more_in_line_than_a_day_holds_breaks_nothing() -> None:
     assert day.earliest(20.0, 5) == 10.0 + ASK_AGAIN_SECONDS
 
 
+def test_a_doubt_lets_one_call_ask_whatever_was_believed() -> None:
+    day = Day(1)
+    day.dispatch(0.0)
+    day.learn(0, 0)
+    assert day.earliest(10.0) == ASK_AGAIN_SECONDS
+    day.doubt()
+    assert day.doubted
+    assert day.earliest(10.0) == 10.0
+    day.dispatch(10.0)
+    assert day.earliest(11.0) == 10.0 + ASK_AGAIN_SECONDS
+
+
+@pytest.mark.parametrize("left", [999, 19, 4])
+def test_a_smaller_limit_is_learned_where_the_day_began_with_us(left: int) -> None:
+    day = Day(5000)
+    day.dispatch(0.0)
+    day.learn(left, 0)
+    assert day.limit == left + 1
+    day.dispatch(1.0)
+    day.learn(left - 1, 0)
+    assert day.limit == left + 1
+
+
+def test_where_others_may_have_spent_the_rest_no_limit_is_guessed() -> None:
+    day = Day(5000)
+    day.dispatch(0.0)
+    day.learn(640, 0)
+    assert day.limit == 5000
+    day.dispatch(1.0)
+    day.learn(0, 0)
+    assert day.limit == 5000
+
+
+def test_a_limit_is_learned_from_the_answers_to_many_at_once() -> None:
+    day = Day(5000)
+    spend(day, 5, 0.0)
+    day.learn(997, 4)
+    assert day.limit == 1000
+
+
+def test_a_new_day_shows_its_limit_too() -> None:
+    day = Day(5000)
+    spend(day, 3, 0.0)
+    day.learn(640, 0)
+    day.dispatch(HOUR)
+    day.learn(999, 0)
+    assert day.limit == 1000
+
+
+@pytest.mark.parametrize(("grows", "limit"), [(True, 10_000), (False, 5000)])
+def test_a_larger_limit_counts_only_where_ours_is_a_default(grows: bool, limit: int) -> None:
+    day = Day(5000, grows=grows)
+    day.dispatch(0.0)
+    day.learn(9_990, 0)
+    assert day.limit == limit
+    assert day.record(0.0).shown == 10_000
+    other = Day(20, grows=False)
+    other.restore(day.record(0.0), 0.0, 0.0)
+    assert other.limit == 20
+
+
+def test_a_plan_that_was_raised_is_noticed() -> None:
+    day = Day(5000)
+    day.dispatch(0.0)
+    day.learn(999, 0)
+    day.dispatch(1.0)
+    day.learn(4998, 0)
+    assert day.limit == 5000
+
+
 steps = st.one_of(
     st.just(("dispatch", 0, 0)),
     st.just(("give_back", 0, 0)),
@@ -188,6 +258,7 @@ def test_whatever_happens_the_budget_stays_between_nothing_and_its_limit(
                 day.learn(number, unaccounted)
                 said = True
                 assert day.remaining(now) <= number
+                assert 0 < day.limit <= limit
             case "wait":
                 now += number
         assert 0 <= day.remaining(now) <= limit

@@ -156,6 +156,16 @@ class Running:
         writer.close()
         return answer.partition(b"\r\n\r\n")[2]
 
+    async def post(self, path: str, value: object, token: str) -> int:
+        """Change something on the admin port; the status of its answer."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.car.admin_port)
+        fields = f"Host: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n"
+        body = json.dumps(value)
+        writer.write(f"POST {path} HTTP/1.1\r\n{fields}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        answer = await reader.read()
+        writer.close()
+        return int(answer.split(b" ")[1])
+
     async def count(self, name: str, **labels: str) -> float:
         """The sum of a metric over all series with these labels."""
         wanted = {f'{key}="{value}"' for key, value in labels.items()}

@@ -244,7 +244,7 @@ class Story:
         ask = self.random.choice(ASKS)
         key = self.random.choice(keys_of(ask.app, ask.tenant, ask.api))
         script = self.script("r1")
-        expected = self.core.limits.holds.clear(key)
+        expected = self.core.limits.clear(key, self.now)
         change = script.cleared(self.run(script, script.clear(key)), key, self.now)
         self._same_changes((change,) if change else (), (expected,) if expected else ())
         self.seen |= {"cleared"} if change else set()

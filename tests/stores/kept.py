@@ -25,8 +25,8 @@ return flat
 FIELDS = """
     sent settled passed oldest sent_last settled_last others others_gone batches read_at read_left
     read_gone raised_at lowered_at sent_at began_after began_before in_flight window had freed_at awaited
-    used said asked_at day_first day_began day_count
-""".split()  # noqa: SIM905 -- as a list it is 28 lines
+    used said asked_at day_first day_began day_count shown
+""".split()  # noqa: SIM905 -- as a list it is 29 lines
 """In the order in which they are packed."""
 Kept = dict[bytes, bytes]
 Do = Callable[..., Any]
@@ -39,6 +39,7 @@ def same_account(do: Do, key: str, account: Account) -> None:
     assert _number(kept, b"said") == day._said
     assert _number(kept, b"used", 0) == day._used
     assert _number(kept, b"asked_at", -inf) == day._asked_at
+    assert _number(kept, b"shown") == day._shown
     buckets = [(began, count) for began, count in day._buckets]
     newest = [(_number(kept, b"day_began"), _number(kept, b"day_count"))] if b"day_began" in kept else []
     assert [

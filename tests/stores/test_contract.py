@@ -103,6 +103,30 @@ async def test_an_organisation_that_is_offline_is_left_alone_until_an_operator_s
         await one.permit()
 
 
+async def test_an_operators_clear_lets_one_call_ask_whatever_is_believed_of_the_day(opened: Open) -> None:
+    async with opened(Caps(), TIMES) as one:
+        await one.settle(await one.permit(), remaining=Remaining(day=0))
+        assert (await one.denial()).limit == "day"
+        cleared = await one.store.clear(KEY)
+        assert cleared is not None
+        assert (cleared.action, cleared.reason) == (HoldAction.CLEARED, "day")
+        assert one.store.forecast(ASK, 0).at <= one.clock.now()
+        asking = await one.permit()
+        assert (await one.denial()).limit == "day"
+        await one.settle(asking, remaining=Remaining(day=400))
+        await one.permit()
+        assert await one.store.clear(KEY) is None
+
+
+async def test_a_limit_of_the_day_that_xero_shows_is_the_limit(opened: Open) -> None:
+    async with opened(Caps(), TIMES) as one:
+        await one.settle(await one.permit(), remaining=Remaining(day=999))
+        (shown,), _, _ = one.store.view()
+        assert (shown.day_remaining, shown.day_limit) == (999, 1000)
+        left = one.store.left(ASK)
+        assert (left.day, left.day_limit) == (999, 1000)
+
+
 async def test_one_request_alone_finds_out_whether_a_hold_is_over(opened: Open) -> None:
     async with opened(Caps(), HoldTimes(offline=0.05)) as one:
         (change,) = (await one.settle(await one.permit(), OFFLINE)).holds

@@ -33,7 +33,7 @@ _PARTS = {
     "acquire": (*_ACCOUNTS, *(f"acquire/{part}" for part in ("window", "day", "holds", "turns", "decision"))),
     "settle": (*_SETTLE, "settle/settlement"),
     "beat": (*_SETTLE, "beat"),
-    "clear": ("shared/clock", "shared/holds", "shared/changes", "clear"),
+    "clear": ("shared/clock", "shared/account", "shared/day", "shared/holds", "shared/changes", "clear"),
 }
 """Of each operation, in their order: what a file uses stands before it."""
 
@@ -67,6 +67,7 @@ def _figures(caps: Caps, times: HoldTimes) -> dict[str, str]:
         "SPAN": span,
         "CAP_MINUTE": caps.minute,
         "CAP_DAY": caps.day,
+        "DAY_GROWS": int(caps.day_grows),
         "CAP_CONCURRENT": caps.concurrent,
         "CAP_APP_MINUTE": caps.app_minute,
         "OFFLINE": times.offline,

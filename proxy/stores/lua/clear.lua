@@ -1,11 +1,20 @@
--- What an operator may do: end a hold.
+-- What an operator may do: end a hold, and what is believed of an organisation's day; `Limits.clear` of
+-- proxy/core/limits.py.
 
 local replica, scope, app, tenant, api = unpack(ARGV)
 
 local now = clock()
 local names = hold_names(app, scope == 'tenant' and tenant or nil, api)
 local place = scope == 'app' and #names - 1 or scope == 'api' and #names or 1
-local old = read_holds(names)[place]
+local old = read_holds(names)[place] or nil
+local account = scope == 'tenant' and read_accounts(app, tenant)
+if account and account.known then
+  account.asked_at = NEVER
+  if day_left(account, now) <= 0 then
+    old = old or {reason = 'day', ends = now, probe = false}
+  end
+  write_account(account)
+end
 if not old then
   return {}
 end

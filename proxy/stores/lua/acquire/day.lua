@@ -1,12 +1,5 @@
 -- What a day's budget says to who wants a part of it, and how it is spent: proxy/core/day.py.
 
-local function day_left(account, now)
-  while account.day_first and now - account.day_first >= BUCKET_SECONDS + DAY_SECONDS do
-    drop_oldest(account)
-  end
-  return math.min(CAP_DAY - account.used, account.said or math.huge)
-end
-
 local function day_earliest(account, now)
   local ask_again = math.max(now, account.asked_at + ASK_AGAIN_SECONDS)
   if not account.day_first or (account.said and account.said <= 0) then

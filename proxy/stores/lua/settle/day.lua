@@ -44,12 +44,25 @@ local function day_forget(account, calls)
   end
 end
 
+-- The next number of one digit and zeros.
+local function rounded(calls)
+  calls = math.max(1, calls)
+  local unit = 10 ^ (#string.format('%d', calls) - 1)
+  return math.ceil(calls / unit) * unit
+end
+
 local function day_learn(account, remaining, unaccounted_for)
   local fewest = remaining - unaccounted_for
+  local anew = not account.said or account.said < fewest
   if not account.said or account.said > remaining then
     account.said = remaining
   elseif account.said < fewest then
     day_forget(account, fewest - account.said)
     account.said = fewest
+  end
+  local sent = math.max(account.used, unaccounted_for + 1)
+  local shown = rounded(fewest + sent)
+  if shown > day_limit(account) or (anew and shown <= remaining + sent) then
+    account.shown = shown
   end
 end

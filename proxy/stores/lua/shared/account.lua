@@ -10,7 +10,7 @@ local NEVER, NOTHING = -math.huge, cmsgpack.pack(nil)
 local function opened(key, packed, limit)
   local sent, settled, passed, oldest, sent_last, settled_last, others, others_gone, batches, read_at, read_left,
     read_gone, raised_at, lowered_at, sent_at, began_after, began_before, in_flight, window, had, freed_at, awaited,
-    used, said, asked_at, day_first, day_began, day_count = cmsgpack.unpack(packed or NOTHING)
+    used, said, asked_at, day_first, day_began, day_count, shown = cmsgpack.unpack(packed or NOTHING)
   return {
     key = key, limit = limit, known = packed and true, span = SPAN,
     sent = sent or 0, settled = settled or 0,
@@ -26,7 +26,7 @@ local function opened(key, packed, limit)
     in_flight = in_flight or 0,   -- from here on an organisation's alone
     window = window, had = had, freed_at = freed_at or NEVER, awaited = awaited or NEVER, -- turns.lua
     used = used or 0, said = said, asked_at = asked_at or NEVER,                          -- day.lua
-    day_first = day_first, day_began = day_began, day_count = day_count or 0,
+    day_first = day_first, day_began = day_began, day_count = day_count or 0, shown = shown,
   }
 end
 
@@ -42,7 +42,7 @@ local function write_account(a)
   local packed = cmsgpack.pack(
     a.sent, a.settled, a.passed, a.oldest, a[':s'], a[':r'], a.others, a.others_gone, a.batches, a.read_at, a.read_left,
     a.read_gone, a.raised_at, a.lowered_at, a.sent_at, a.began_after, a.began_before, a.in_flight, a.window, a.had,
-    a.freed_at, a.awaited, a.used, a.said, a.asked_at, a.day_first, a.day_began, a.day_count
+    a.freed_at, a.awaited, a.used, a.said, a.asked_at, a.day_first, a.day_began, a.day_count, a.shown
   )
   redis.call('SET', a.key, packed, 'EX', ACCOUNT_SECONDS)
 end

@@ -1,6 +1,10 @@
 -- A day's budget: proxy/core/day.py. The newest bucket is the account's `day_began` and `day_count`; those before
 -- it are the list <account>:d of "began count", oldest first. `day_first` is when the oldest of all began.
 
+local function day_limit(account)
+  return account.shown and (DAY_GROWS == 1 and account.shown or math.min(account.shown, CAP_DAY)) or CAP_DAY
+end
+
 local function bucket_at(account, place)
   local text = redis.call('LINDEX', account.key .. ':d', place)
   if not text then
@@ -21,4 +25,11 @@ local function drop_oldest(account)
   account.day_first = following and following.began or account.day_began
   -- The list expires where nothing was added to it for more than a day: all of it is over.
   account.used = oldest and account.used - oldest.count or account.day_count
+end
+
+local function day_left(account, now)
+  while account.day_first and now - account.day_first >= BUCKET_SECONDS + DAY_SECONDS do
+    drop_oldest(account)
+  end
+  return math.min(day_limit(account) - account.used, account.said or math.huge)
 end

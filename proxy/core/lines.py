@@ -6,10 +6,9 @@ the urgent go first and nothing starves: whoever has waited long enough is first
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 from proxy.core.limits import Ask
 
@@ -25,7 +24,8 @@ class Ticket:
 
     `safe` marks a GET or HEAD, which is preferred as a probe. `waited` collects the seconds spent on
     each limit or hold that blocked it. `admitted` while it counts as waiting, `known` once it has been;
-    `left` once its caller has gone.
+    `left` once its caller has gone. `place` is what it stands by in its lane: when it came, and which joined
+    first of those that came at once.
     """
 
     ask: Ask
@@ -37,6 +37,7 @@ class Ticket:
     admitted: bool = False
     known: bool = False
     left: bool = False
+    place: tuple[float, int] = (0.0, 0)
 
     @property
     def prompt_until(self) -> float:
@@ -52,10 +53,11 @@ class Ticket:
 class Line:
     """The tickets of one organisation (or of one app's calls without one) that wait for a permit."""
 
-    __slots__ = ("_lanes", "parked")
+    __slots__ = ("_joined", "_lanes", "parked")
 
     def __init__(self) -> None:
-        self._lanes: dict[tuple[str, int], OrderedDict[Ticket, None]] = {}
+        self._lanes: dict[tuple[str, int], list[Ticket]] = {}
+        self._joined = 0
         self.parked: set[str] = set()
         """API families whose hold these tickets wait for; the others may overtake them."""
 
@@ -71,21 +73,18 @@ class Line:
 
     def join(self, ticket: Ticket) -> None:
         """Stand in its lane by arrival: at the end, or near the front if it stood there before."""
-        lane = self._lanes.setdefault((ticket.ask.api, ticket.urgency), OrderedDict())
-        last = next(reversed(lane), ticket)
-        lane[ticket] = None
-        if ticket.arrived < last.arrived:
-            earlier = list(takewhile(lambda other: other.arrived <= ticket.arrived, lane))
-            for other in (ticket, *reversed(earlier)):
-                lane.move_to_end(other, last=False)
+        self._joined += 1
+        ticket.place = (ticket.arrived, self._joined)
+        insort(self._lanes.setdefault((ticket.ask.api, ticket.urgency), []), ticket, key=_place)
 
     def leave(self, ticket: Ticket) -> bool:
         """Take a ticket out wherever it stands; False if it stood nowhere."""
         name = (ticket.ask.api, ticket.urgency)
-        lane = self._lanes.get(name)
-        if lane is None or ticket not in lane:
+        lane = self._lanes.get(name, [])
+        at = bisect_left(lane, ticket.place, key=_place)
+        if at == len(lane) or lane[at] is not ticket:
             return False
-        del lane[ticket]
+        del lane[at]
         if not lane:
             del self._lanes[name]
         return True
@@ -93,9 +92,9 @@ class Line:
     def head(self) -> Ticket | None:
         """Who goes next, among those whose API is not held."""
         if len(self._lanes) == 1 and not self.parked:
-            return next(iter(next(iter(self._lanes.values()))))
-        heads = (next(iter(lane)) for (api, _), lane in self._lanes.items() if api not in self.parked)
-        return min(heads, key=lambda ticket: ticket.rank, default=None)
+            return next(iter(self._lanes.values()))[0]
+        heads = (lane[0] for (api, _), lane in self._lanes.items() if api not in self.parked)
+        return min(heads, key=_rank, default=None)
 
     def probe(self, api: str | None = None) -> Ticket | None:
         """Who goes as the probe of a hold on `api` (None: on all): the first safe ticket, or the first."""
@@ -114,9 +113,17 @@ class Line:
 
     def before(self, ticket: Ticket) -> int:
         """How many tickets that are not parked go before `ticket`, wherever it stands."""
-        parked, rank = self.parked, ticket.rank
-        return sum(other.ask.api not in parked and other.rank < rank for other in self)
+        lanes = (lane for (api, _), lane in self._lanes.items() if api not in self.parked)
+        return sum(bisect_left(lane, ticket.rank, key=_rank) for lane in lanes)
 
     def oldest(self) -> float | None:
         """When the longest waiting ticket came."""
-        return min((next(iter(lane)).arrived for lane in self._lanes.values()), default=None)
+        return min((lane[0].arrived for lane in self._lanes.values()), default=None)
+
+
+def _place(ticket: Ticket) -> tuple[float, int]:
+    return ticket.place
+
+
+def _rank(ticket: Ticket) -> float:
+    return ticket.rank

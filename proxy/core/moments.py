@@ -62,6 +62,11 @@ class Moments:
         """Those later than `when`, oldest first."""
         return map(self.times.__getitem__, range(bisect_right(self.times, when), len(self.times)))
 
+    def next_after(self, when: float, place: int) -> float | None:
+        """Of those later than `when`, the one after `place` others."""
+        at = bisect_right(self.times, when) + place
+        return self.times[at] if at < len(self.times) else None
+
     def ages(self, now: float, oldest: float, unit: float) -> Iterator[tuple[int, int]]:
         """Those later than `oldest` by their age in whole `unit`s, rounded down, with their number; the
         oldest first.

@@ -8,7 +8,6 @@ later than its response, and the call that takes its place is sent no earlier th
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
 from math import inf, nextafter
@@ -118,7 +117,7 @@ class Window:
 
     def earliest_own(self, now: float, most: int) -> float | None:
         """When fewer than `most` calls are our own, None where only a response can tell; as `earliest`."""
-        at = next(islice(self._settled.after(now - self._span), self.own(now) - most, None), None)
+        at = self._settled.next_after(now - self._span, self.own(now) - most)
         return None if at is None else _after(at, self._span)
 
     def dispatch(self, now: float) -> None:
@@ -234,7 +233,7 @@ class Window:
         if ahead < free:
             return now
         turns, place = divmod(ahead - max(0, free), self.limit)
-        at = next(islice(self._leaving(now), place + max(0, -free), None), None)
+        at = self._leaving(now, place + max(0, -free))
         if at is not None:
             return _after(at, self._span) + turns * self._span
         if ahead == 0:
@@ -258,10 +257,15 @@ class Window:
         horizon = now - self._span
         return self._settled.until(horizon) + self._others.until(horizon)
 
-    def _leaving(self, now: float) -> Iterator[float]:
-        """Those whose end is known and whom the server may still count, by the time they came."""
+    def _leaving(self, now: float, place: int) -> float | None:
+        """When the call after `place` others came, of those whose end is known and whom the server may still
+        count.
+        """
         horizon = now - self._span
-        return merge(self._settled.after(horizon), self._others.after(horizon))
+        if not self.foreign(now):
+            return self._settled.next_after(horizon, place)
+        ours, others = self._settled.after(horizon), self._others.after(horizon)
+        return next(islice(merge(ours, others), place, None), None)
 
     def _forget(self, now: float) -> None:
         """Keep what `learn` can still ask about: two windows."""

@@ -5,7 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.limits import Ask
-from proxy.core.lines import AGEING_SECONDS, Line, Ticket
+from proxy.core.lines import AGEING_SECONDS, PROMPT_SECONDS, Line, Ticket
+from proxy.core.model import TenantView
+from proxy.core.place import Place
 
 
 def ticket(arrived: float, urgency: int = 3, api: str = "accounting", *, safe: bool = True) -> Ticket:
@@ -166,3 +168,56 @@ def test_a_probe_of_an_api_is_a_request_to_it(parked: set[str]) -> None:
     assert line.probe("files") is other
     assert line.probe("projects") is None
     assert line.probe() is other
+
+
+def test_a_ticket_says_until_when_it_may_go_at_once() -> None:
+    assert ticket(5.0).prompt_until == 5.0 + PROMPT_SECONDS
+
+
+def test_an_organisation_is_shown_with_its_line_where_there_is_one() -> None:
+    view = TenantView("app", "t", 0, 0.0, "", None, 0, 60, 60, 5000, 5000, 0)
+    place = Place("app")
+    assert place.shown(view, 9.0) is view
+    place.line.join(ticket(2.0))
+    place.blocked_by, place.until = "minute", 12.0
+    shown = place.shown(view, 9.0)
+    assert (shown.queued, shown.oldest_seconds, shown.blocked_by, shown.next_seconds) == (
+        1,
+        7.0,
+        "minute",
+        3.0,
+    )
+    place.until = None
+    assert place.shown(view, 9.0).next_seconds is None
+
+
+class Counted(float):
+    """A time of arrival that counts how often one was compared."""
+
+    steps = 0
+
+    def __lt__(self, other: object) -> bool:
+        Counted.steps += 1
+        return float(self) < float(other)  # type: ignore[arg-type]
+
+    def __add__(self, other: float) -> Counted:
+        return Counted(float(self) + other)
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_what_a_line_does_costs_no_step_for_each_that_stands_there(same: bool) -> None:
+    def steps(many: int) -> float:
+        tickets = [ticket(Counted(0.0 if same else float(at)), at % 3) for at in range(many)]
+        line = line_of(*tickets)
+        Counted.steps = 0
+        for each in tickets:
+            line.before(each)
+            line.leave(each)
+            line.join(each)
+        for each in tickets[::-1]:
+            line.leave(each)
+            line.head()
+        return Counted.steps / many
+
+    few, many = steps(64), steps(4096)
+    assert many < 3 * few

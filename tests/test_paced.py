@@ -18,10 +18,20 @@ async def turn() -> None:
     await Clock().sleep_until(0.0)
 
 
+def into(done: list[int], *, anything: bool = True) -> Paced[int]:
+    """Notes what it does, and that there was `anything` to do."""
+
+    def do(what: int) -> bool:
+        done.append(what)
+        return anything
+
+    return Paced(Clock(), do)
+
+
 def test_what_is_added_is_done_in_order_and_so_many_in_one_turn_of_the_loop() -> None:
     async def run() -> None:
         done: list[int] = []
-        paced = Paced[int](Clock(), lambda what: done.append(what) is None)
+        paced = into(done)
         for what in range(3 * A_TURN + 1):
             paced.add(what)
         assert len(done) == A_TURN
@@ -41,18 +51,18 @@ def test_what_is_added_is_done_in_order_and_so_many_in_one_turn_of_the_loop() ->
 def test_what_there_was_nothing_to_do_for_takes_no_room_and_nothing_follows_a_close() -> None:
     async def run() -> None:
         asked: list[int] = []
-        paced = Paced[int](Clock(), lambda what: bool(asked.append(what)))
+        paced = into(asked, anything=False)
         for what in range(2 * A_TURN):
             paced.add(what)
         assert len(asked) == 2 * A_TURN
         done: list[int] = []
-        paced = Paced[int](Clock(), lambda what: done.append(what) is None)
+        paced = into(done)
         for what in range(2 * A_TURN):
             paced.add(what)
         paced.close()
         await turn()
         assert len(done) == A_TURN
-        Paced[int](Clock(), lambda _what: True).close()
+        into([]).close()
 
     run_virtual(run())
 

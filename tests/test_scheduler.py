@@ -239,3 +239,40 @@ def test_an_end_that_comes_while_the_question_is_under_way_is_not_missed(
             assert answer.at == world.clock.now()
 
     run_watched(main)
+
+
+@pytest.mark.parametrize(("wait", "prompt"), [(5.0, 5.0), (0.0, 1.0)])
+def test_nothing_is_sent_after_its_deadline_though_nothing_stops_it(wait: float, prompt: float) -> None:
+    async def main(loop: WatchedLoop) -> None:
+        world = World(loop)
+        early, late = (world.ticket(Caller(wait=wait)) for _ in range(2))
+        await world.until(prompt)
+        assert isinstance(world.scheduler.take(early), Permit)
+        await world.until(prompt + 0.1)
+        assert world.scheduler.take(late) is None
+        refused = await world.scheduler.acquire(late)
+        assert isinstance(refused, Refusal)
+        assert refused.why is Why.DEADLINE
+        assert world.scheduler.snapshot().waiting == 0
+
+    run_watched(main)
+
+
+def test_a_permit_that_the_store_gives_after_the_deadline_is_given_back() -> None:
+    async def main(loop: WatchedLoop) -> None:
+        world = World(loop)
+        inner = world.memory.acquire
+
+        async def slowly(ask: Ask) -> object:
+            decision = await inner(ask)
+            await world.until(world.now + 9.0)
+            return decision
+
+        world.memory.acquire = slowly  # type: ignore[method-assign, assignment]
+        refused = await world.scheduler.acquire(world.ticket(Caller(wait=5.0)))
+        assert isinstance(refused, Refusal)
+        assert refused.why is Why.DEADLINE
+        (view,) = world.memory.view()[0]
+        assert (view.in_flight, view.minute_remaining) == (0, view.minute_limit)
+
+    run_watched(main)

@@ -57,6 +57,12 @@ class Trouble:
     executed: bool
 
 
+MOST_ATTEMPTS = 60
+"""Of a request that waits ten minutes at most: what a hold explains and what was never sent is repeated to
+its deadline, with a backoff.
+"""
+
+
 class World:
     """One run: the proxy, the network, and what every caller saw."""
 
@@ -145,7 +151,7 @@ class World:
             if call.answers:
                 last = max((attempt.ended for attempt in sent), default=0.0)
                 assert call.answer.at <= max(deadline, last) + DUST
-                assert call.answer.attempts <= len(sent) <= 4
+                assert call.answer.attempts <= len(sent) <= MOST_ATTEMPTS
                 is_well_formed(call)
 
     def no_write_was_executed_twice(self) -> None:

@@ -10,9 +10,11 @@ import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 
 import orjson
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
 
 from proxy.body import BodyProblem, BodyStore
 from proxy.call import Call
@@ -27,12 +29,9 @@ from proxy.exposition import exposition
 from proxy.last_failures import FailureView
 from proxy.page import CONTENT_SECURITY_POLICY, PAGE, as_shown
 from proxy.status import Status, as_json, encoded
+from proxy.steps import Steps, paced
 
 BODY_MAX = 4096
-SCRAPE_PATIENCE_SECONDS = 0.1
-"""A scrape lets others go between its slices until it has taken so long; then they are so many that it would
-wait for seconds, and the rest of it delays them by some 40 ms.
-"""
 _HEADERS: Headers = (
     (b"Cache-Control", b"no-store"),
     (b"Server", b"xero-proxy"),
@@ -69,12 +68,14 @@ Shown = tuple[int, Headers, bytes]
 class Admin:
     """What the admin port shows and does. `token` is empty where clearing holds is not allowed.
 
-    `failures` gives what failed last as of a moment of the clock, `ready` says whether requests are accepted;
-    `clear_hold` ends a hold and is False where there was none.
+    `registry` has the metrics that cost little to make, `gauges` makes the others. `failures` gives what
+    failed last as of a moment of the clock, `ready` says whether requests are accepted; `clear_hold` ends a
+    hold and is False where there was none.
     """
 
     registry: CollectorRegistry
-    snapshot: Callable[[], Snapshot]
+    gauges: Callable[[], Steps[list[Metric]]]
+    snapshot: Callable[[], Steps[Snapshot]]
     failures: Callable[[float], tuple[FailureView, ...]]
     clear_hold: Callable[[HoldKey], Awaitable[bool]]
     ready: Callable[[], bool]
@@ -83,14 +84,27 @@ class Admin:
     version: str
     token: str = ""
 
-    def status(self) -> Status:
-        """The value of `/status` and of the page."""
-        now = self.clock.now()
+    def status(self) -> Steps[bytes]:
+        """The text of `/status`."""
+        return (yield from as_json((yield from self._look())))
+
+    def shown(self) -> Steps[bytes]:
+        """What the page shows."""
+        return encoded((yield from as_shown((yield from self._look()))))
+
+    def metrics(self, accept: str) -> Steps[Shown]:
+        """The answer to a scrape."""
+        gauges = yield from self.gauges()
+        content_type, steps = exposition(chain(self.registry.collect(), gauges), accept)
+        return 200, (_content_type(content_type),), (yield from steps)
+
+    def _look(self) -> Steps[Status]:
+        now, wall = self.clock.now(), self.clock.wall()
         return Status(
-            self.snapshot(),
+            (yield from self.snapshot()),
             self.version,
             self.ready(),
-            self.clock.wall(),
+            wall,
             max(0.0, now - self.started),
             self.failures(now),
         )
@@ -101,7 +115,7 @@ class AdminPort:
 
     def __init__(self, admin: Admin, crashed: Callable[[str], None]) -> None:
         self._admin = admin
-        self._events = Events(lambda: encoded(as_shown(admin.status())), admin.clock)
+        self._events = Events(admin.shown, admin.clock)
         self._bodies = BodyStore(BODY_MAX, BODY_MAX)
         self._downstream = Downstream(
             self._handle, self._refused, clock=admin.clock, crashed=crashed, write_timeout=STALLED_SECONDS
@@ -153,27 +167,19 @@ class AdminPort:
                 return (
                     _text(200, b"ready\n") if self._admin.ready() else _text(503, b"starting or draining\n")
                 )
+            case b"/status" if call.target.endswith(b"?page"):
+                return _json(await self._events.latest())
             case b"/status":
-                return _json(as_json(self._admin.status()))
+                return _json(await paced(self._admin.status(), self._admin.clock))
             case b"/metrics":
-                return await self._metrics(call)
+                accept = b",".join(call.fields.every(b"accept")).decode("latin-1")
+                return await paced(self._admin.metrics(accept), self._admin.clock)
             case b"/holds/clear":
                 return await self._clear(call)
             case _:
                 return _problem(
-                    503, f"{WATCHERS_MAX} others are watching already; /status has the same, once."
+                    503, f"{WATCHERS_MAX} others are watching already; /status?page has the same, once."
                 )
-
-    async def _metrics(self, call: Call) -> Shown:
-        accept = b",".join(call.fields.every(b"accept")).decode("latin-1")
-        content_type, slices = exposition(self._admin.registry, accept)
-        text = bytearray()
-        patient_until = self._admin.clock.now() + SCRAPE_PATIENCE_SECONDS
-        for part in slices:
-            text += part
-            if (now := self._admin.clock.now()) < patient_until:
-                await self._admin.clock.sleep_until(now)
-        return 200, (_content_type(content_type),), bytes(text)
 
     async def _clear(self, call: Call) -> Shown:
         if (refusal := _refusal(self._admin.token, call.fields.get(b"authorization", b""))) is not None:
@@ -186,7 +192,7 @@ class AdminPort:
             return _problem(400, key)
         if not await self._admin.clear_hold(key):
             return _problem(404, "There is no such hold; /status lists those there are.")
-        return _json({"cleared": True})
+        return _json(encoded({"cleared": True}))
 
 
 def _refusal(token: str, authorization: bytes) -> Shown | None:
@@ -227,8 +233,8 @@ def _text(status: int, text: bytes) -> Shown:
     return status, (_content_type("text/plain; charset=utf-8"),), text
 
 
-def _json(value: object) -> Shown:
-    return 200, (_content_type("application/json"),), encoded(value) + b"\n"
+def _json(text: bytes) -> Shown:
+    return 200, (_content_type("application/json"),), text + b"\n"
 
 
 def _problem(status: int, detail: str, *headers: tuple[bytes, bytes]) -> Shown:

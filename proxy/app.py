@@ -36,6 +36,7 @@ from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
 from proxy.signals import take_second_interrupt, take_signals
+from proxy.steps import Steps
 from proxy.stores import Store
 from proxy.stores.choice import claims, store
 from proxy.stores.telemetry import StoreTelemetry
@@ -77,7 +78,7 @@ class Sidecar:
         kept = StoreTelemetry(registry, log)
         self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
-        registry.register(Gauges(self._snapshot, self.telemetry.tenants, lambda: log.dropped))
+        gauges = Gauges(self._look, self.telemetry.tenants, lambda: log.dropped, settings.max_wait_seconds)
         self._upstream = Upstream(
             settings.upstream,
             settings.identity_upstream,
@@ -106,7 +107,8 @@ class Sidecar:
         )
         admin = Admin(
             registry=registry,
-            snapshot=self._snapshot,
+            gauges=gauges.metrics,
+            snapshot=self._look,
             failures=self.telemetry.failures.view,
             clear_hold=self.scheduler.clear,
             ready=lambda: self._ready,
@@ -177,8 +179,9 @@ class Sidecar:
         self._finishing.cancel()
         return finished
 
-    def _snapshot(self) -> Snapshot:
-        return replace(self.scheduler.snapshot(), connections=self._refreshes.access.view(self._clock.now()))
+    def _look(self) -> Steps[Snapshot]:
+        seen = yield from self.scheduler.look()
+        return replace(seen, connections=self._refreshes.access.view(self._clock.now()))
 
     def _refuse(self, kind: str, detail: str, method: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""
@@ -191,8 +194,7 @@ class Sidecar:
         self.telemetry.request(record, 0.0)
         own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
-        made = date(self._clock.wall())
-        return answer.status, (made, *answer.headers, *allow, *own), answer.body
+        return answer.status, (date(self._clock.wall()), *answer.headers, *allow, *own), answer.body
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)
@@ -217,6 +219,7 @@ def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Teleme
         Waiting(settings.queue_limit, settings.queue_limit_total),
         observe=telemetry.hold_changed,
         foreign=lambda ask, calls: telemetry.foreign_calls(ask.tenant or "", calls),
+        spent=telemetry.limit_changed,
     )
 
 

@@ -14,7 +14,7 @@ from proxy.core.answers import Answer
 from proxy.core.classify import ResponseTable, classify, failure_class
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit, Settlement
-from proxy.core.model import Failure, ResponseClass
+from proxy.core.model import Execution, Failure, ResponseClass
 from proxy.core.response_headers import correlation_id, left_after, pause_seconds
 from proxy.job import Job
 from proxy.replies import refuse_outlived
@@ -72,16 +72,11 @@ class Sender:
         try:
             outcome = await self._upstream.send(outbound)
         except BaseException:
-            job.record.attempts = job.history.sends + 1
-            await self._break_off(permit)
+            await self._break_off(job, permit, began)
             raise
         row = self._classify(job, outcome)
         settlement = self._settlement(job, outcome, row)
-        job.ended(self._keys, row)
-        seconds = self._clock.now() - began
-        job.record.attempts = job.history.sends
-        job.record.upstream_seconds += seconds
-        self._telemetry.attempt(job.route.api, row.name, seconds)
+        self._count(job, row, began)
         if permit is not None:
             self._access.learn(job.route, job.authorization, row, began)
         if isinstance(outcome, Response) and not outcome.complete:
@@ -120,8 +115,17 @@ class Sender:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _break_off(self, permit: Permit | None) -> None:
+    def _count(self, job: Job, row: ResponseClass, began: float) -> None:
+        seconds, sent = self._clock.now() - began, row.execution is not Execution.NEVER_SENT
+        job.ended(self._keys, row)
+        job.record.attempts += 1
+        job.record.sends += sent
+        job.record.upstream_seconds += seconds
+        self._telemetry.attempt(job.route.api, row.name, seconds, sent=sent)
+
+    async def _break_off(self, job: Job, permit: Permit | None, began: float) -> None:
         """The attempt ended unforeseen, or was cut at shutdown: it may have reached Xero."""
+        row = failure_class(self._table, "upstream_reset")
+        self._count(job, row, began)
         if permit is not None:
-            row = failure_class(self._table, "upstream_reset")
             await self._scheduler.settle(permit, Settlement(row, sent=True, head_at=self._clock.now()))

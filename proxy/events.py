@@ -1,21 +1,24 @@
 """`/events`: what the status page shows, again and again while somebody watches (server-sent events).
 
 All watchers get the same bytes, made once a second, or less often where that takes long: making them takes
-at most one part in `REST` of the time. A watcher that reads slowly skips what it has missed. While nobody
-watches nothing is made.
+at most one part in `REST` of the time, in steps between which callers are served. A watcher that reads
+slowly skips what it has missed. While nobody watches nothing is made. Who finds no place may ask for the
+latest again and again, which makes nothing more.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from math import inf
 
 from proxy.clock import Clock
+from proxy.steps import Steps, paced
 
 INTERVAL_SECONDS = 1.0
 EARLY_SECONDS = 0.001
 """So much too early a timer may be."""
-REST = 50
+REST = 20
 WATCHERS_MAX = 16
 STALLED_SECONDS = 20.0
 """Whoever takes nothing for so long has gone."""
@@ -24,11 +27,12 @@ STALLED_SECONDS = 20.0
 class Events:
     """The stream of `/events`. `render` makes one event's data: bytes without a line break."""
 
-    def __init__(self, render: Callable[[], bytes], clock: Clock) -> None:
+    def __init__(self, render: Callable[[], Steps[bytes]], clock: Clock) -> None:
         self._render = render
         self._clock = clock
         self._event = b""
         self._next = -inf
+        self._making = asyncio.Lock()
         self._watchers: set[Watcher] = set()
 
     def watcher(self) -> Watcher | None:
@@ -44,18 +48,43 @@ class Events:
         self._watchers.discard(watcher)
 
     async def after(self, told: bytes) -> bytes:
-        """The latest event, as soon as that is not `told`."""
-        while (event := self._latest()) is told:
+        """The latest event's data, as soon as that is not `told`."""
+        while (event := await self.latest()) is told:
             await self._clock.sleep_until(self._next)
         return event
 
-    def _latest(self) -> bytes:
-        began = self._clock.now()
-        if began + EARLY_SECONDS >= self._next:
-            self._event = b"data: %b\n\n" % self._render()
-            ended = self._clock.now()
-            self._next = max(began + INTERVAL_SECONDS, ended + REST * (ended - began))
-        return self._event
+    async def latest(self) -> bytes:
+        """The data of an event of this second."""
+        async with self._making:
+            began = self._clock.now()
+            if began + EARLY_SECONDS >= self._next:
+                work = _Timed(self._render(), self._clock)
+                self._event = await paced(work.steps(), self._clock)
+                ended = self._clock.now()
+                self._next = max(began + INTERVAL_SECONDS, ended + REST * work.seconds)
+            return self._event
+
+
+class _Timed:
+    """Steps, and the seconds that they took without those in between."""
+
+    def __init__(self, steps: Steps[bytes], clock: Clock) -> None:
+        self._steps = steps
+        self._clock = clock
+        self.seconds = 0.0
+
+    def steps(self) -> Steps[bytes]:
+        """The same steps."""
+        while True:
+            began = self._clock.now()
+            try:
+                next(self._steps)
+            except StopIteration as ended:
+                result: bytes = ended.value
+                return result
+            finally:
+                self.seconds += self._clock.now() - began
+            yield
 
 
 class Watcher:
@@ -70,7 +99,7 @@ class Watcher:
     async def read(self) -> bytes:
         """Wait for the next event."""
         self._told = await self._events.after(self._told)
-        return self._told
+        return b"data: %b\n\n" % self._told
 
     def close(self) -> None:
         """Watch no longer."""

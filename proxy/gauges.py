@@ -2,124 +2,185 @@
 
 Nothing is kept up to date between scrapes. Several organisations can share one label value (the same one
 under several apps, the many beyond the bound), so values are joined as their meaning asks: lines add up, of
-ages and holds the longest counts, of budgets the smallest.
+ages and holds the longest counts, of budgets and limits the smallest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
-from proxy.core.model import Limit, Scope, Snapshot
+from proxy.core.model import Limit, Scope, Snapshot, TenantView
+from proxy.steps import Steps, parts
 
 EVERYBODY = "*"
 """The tenant label of what concerns an app or an API, not one organisation."""
 
+Values = dict[tuple[str, ...], float]
 
-class Gauges(Collector):
-    """Asks `snapshot` at each scrape, in the scraping thread; `dropped` gives the log lines lost so far."""
+
+class Names(Protocol):
+    """Label values, of which there are not more than so many."""
+
+    def __call__(self, tenant: str) -> str:
+        """Of an organisation."""
+
+    def app(self, app: str, tenant: str) -> str:
+        """Of an app, where it uses the limits of an organisation."""
+
+
+class Gauges:
+    """Asks `look` at each scrape; `dropped` gives the log lines lost so far. `max_wait` is in seconds."""
 
     def __init__(
-        self, snapshot: Callable[[], Snapshot], tenants: Callable[[str], str], dropped: Callable[[], int]
+        self, look: Callable[[], Steps[Snapshot]], names: Names, dropped: Callable[[], int], max_wait: float
     ) -> None:
-        self._snapshot = snapshot
-        self._tenants = tenants
+        self._look = look
+        self._names = names
         self._dropped = dropped
+        self._max_wait = max_wait
 
-    def describe(self) -> Iterable[Metric]:
-        """Names alone, for the registry's check for duplicates: `snapshot` is not to be asked yet."""
-        return self._families(Snapshot())
-
-    def collect(self) -> Iterable[Metric]:
+    def metrics(self) -> Steps[list[Metric]]:
         """The metrics of this moment."""
-        return self._families(self._snapshot())
+        snapshot = yield from self._look()
+        joined = _Joined(self._names)
+        for tenants in parts(snapshot.tenants):
+            for view in tenants:
+                joined.organisation(view)
+            yield
+        for apps in parts(snapshot.apps):
+            for app in apps:
+                limit = EVERYBODY, Limit.APP_MINUTE.value
+                left = (self._names.app(app.app, EVERYBODY), *limit)
+                _least(joined.limit, limit, app.minute_limit)
+                _least(joined.remaining, left, app.minute_remaining)
+            yield
+        for holds in parts(snapshot.holds):
+            for hold in holds:
+                of_all = hold.key.scope in {Scope.APP, Scope.API}
+                whom = EVERYBODY if of_all else self._names(hold.key.tenant)
+                _most(joined.holds, (whom, hold.reason), hold.seconds)
+            yield
+        for lost in snapshot.connections:
+            _add(joined.lost, (self._names(lost.tenant) if lost.tenant else EVERYBODY, lost.reason), 1)
+        yield
+        found: list[Metric] = []
+        for name, text, labels, values in self._families(snapshot, joined):
+            family = GaugeMetricFamily(f"xero_proxy_{name}", text, labels=labels)
+            for key, value in values.items():
+                family.add_metric(key, value)
+            found.append(family)
+            yield
+        text = "Log lines that were lost because whoever reads the log did not take them in time."
+        return [*found, CounterMetricFamily("xero_proxy_log_dropped", text, self._dropped())]
 
-    def _families(self, snapshot: Snapshot) -> Iterator[Metric]:
-        names = [self._tenants(view.tenant) for view in snapshot.tenants]
-        views = list(zip(names, snapshot.tenants, strict=True))
-        yield _gauge(
-            "queue_depth", "Waiting requests.", ["tenant"], _joined(((n,), v.queued) for n, v in views)
-        )
-        yield _gauge(
-            "queue_oldest_seconds",
-            "Age of the oldest waiting request.",
-            ["tenant"],
-            _joined((((n,), v.oldest_seconds) for n, v in views), max),
-        )
-        yield _gauge(
-            "in_flight", "Requests at Xero.", ["tenant"], _joined(((n,), v.in_flight) for n, v in views)
-        )
-        yield _gauge(
-            "limit_remaining",
-            "Calls that may still be sent now.",
-            ["tenant", "limit"],
-            _joined(self._budgets(snapshot, names), min),
-        )
-        yield _gauge(
-            "hold_seconds",
-            "Time left of a hold.",
-            ["tenant", "reason"],
-            _joined(self._holds(snapshot), max),
-        )
+    def _families(
+        self, snapshot: Snapshot, joined: _Joined
+    ) -> tuple[tuple[str, str, tuple[str, ...], Values], ...]:
         store = snapshot.store
-        yield _gauge(
-            "store_up",
-            "1 where limits and holds can be kept, 0 where the process goes on alone.",
-            ["kind"],
-            {(store.kind,): float(store.up)},
-        )
-        yield _gauge(
-            "store_replicas",
-            "Processes that share the limits, as far as this one knows.",
-            [],
-            {(): store.replicas},
-        )
-        yield _gauge(
-            "connections_lost",
-            "Connections that Xero refuses.",
-            ["tenant", "reason"],
-            _joined(
-                ((self._tenants(lost.tenant) if lost.tenant else EVERYBODY, lost.reason), 1)
-                for lost in snapshot.connections
+        return (
+            (
+                "queue_depth",
+                "Requests that wait in the proxy for one of Xero's limits or for the end of a hold.",
+                ("tenant",),
+                joined.queued,
+            ),
+            (
+                "queue_oldest_seconds",
+                "For how long the oldest of the waiting requests has waited.",
+                ("tenant",),
+                joined.oldest,
+            ),
+            (
+                "max_wait_seconds",
+                "The longest that a request waits in the proxy, unless it says otherwise itself.",
+                (),
+                {(): self._max_wait},
+            ),
+            (
+                "in_flight",
+                "Requests that were sent to Xero and whose answers are not read to their end yet.",
+                ("tenant",),
+                joined.in_flight,
+            ),
+            (
+                "limit",
+                "Xero's limits as they are configured, or smaller where Xero's answers show them to be.",
+                ("tenant", "limit"),
+                joined.limit,
+            ),
+            (
+                "limit_remaining",
+                "How many calls may still be sent before the limit is reached.",
+                ("app", "tenant", "limit"),
+                joined.remaining,
+            ),
+            (
+                "hold_seconds",
+                "Seconds until a hold ends, which stops calls; 0 while one finds out whether it is over.",
+                ("tenant", "reason"),
+                joined.holds,
+            ),
+            (
+                "store_up",
+                "1 where limits and holds can be kept in the store, 0 where this process goes on by itself.",
+                ("kind",),
+                {(store.kind,): float(store.up)},
+            ),
+            (
+                "store_replicas",
+                "Sidecars that share the limits in the store, as far as this one knows.",
+                (),
+                {(): store.replicas},
+            ),
+            (
+                "connections_lost",
+                "Organisations and apps that Xero refuses until somebody connects them again.",
+                ("tenant", "reason"),
+                joined.lost,
             ),
         )
-        yield CounterMetricFamily(
-            "xero_proxy_log_dropped", "Log lines that nobody took in time.", self._dropped()
-        )
-
-    def _budgets(self, snapshot: Snapshot, names: list[str]) -> Iterator[tuple[tuple[str, ...], float]]:
-        for name, view in zip(names, snapshot.tenants, strict=True):
-            yield (name, Limit.MINUTE.value), view.minute_remaining
-            yield (name, Limit.DAY.value), view.day_remaining
-        for app in snapshot.apps:
-            yield (EVERYBODY, Limit.APP_MINUTE.value), app.minute_remaining
-
-    def _holds(self, snapshot: Snapshot) -> Iterator[tuple[tuple[str, ...], float]]:
-        for hold in snapshot.holds:
-            of_one = hold.key.scope is Scope.TENANT
-            yield (self._tenants(hold.key.tenant) if of_one else EVERYBODY, hold.reason), hold.seconds
 
 
-def _add(one: float, other: float) -> float:
-    return one + other
+class _Joined:
+    """Values by their labels."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self.queued: Values = {}
+        self.oldest: Values = {}
+        self.in_flight: Values = {}
+        self.limit: Values = {}
+        self.remaining: Values = {}
+        self.holds: Values = {}
+        self.lost: Values = {}
+
+    def organisation(self, view: TenantView) -> None:
+        """Join the lines and budgets of one organisation to those with the same labels."""
+        name = self._names(view.tenant)
+        _add(self.queued, (name,), view.queued)
+        _most(self.oldest, (name,), view.oldest_seconds)
+        _add(self.in_flight, (name,), view.in_flight)
+        app = self._names.app(view.app, view.tenant)
+        for limit, most, left in (
+            (Limit.MINUTE.value, view.minute_limit, view.minute_remaining),
+            (Limit.DAY.value, view.day_limit, view.day_remaining),
+            (Limit.CONCURRENT.value, view.concurrent_limit, view.concurrent_limit - view.in_flight),
+        ):
+            _least(self.limit, (name, limit), most)
+            _least(self.remaining, (app, name, limit), max(0, left))
 
 
-def _joined(
-    samples: Iterable[tuple[tuple[str, ...], float]], join: Callable[[float, float], float] = _add
-) -> dict[tuple[str, ...], float]:
-    values: dict[tuple[str, ...], float] = {}
-    for labels, value in samples:
-        values[labels] = join(values[labels], value) if labels in values else value
-    return values
+def _add(values: Values, labels: tuple[str, ...], value: float) -> None:
+    values[labels] = values.get(labels, 0) + value
 
 
-def _gauge(
-    name: str, text: str, labels: list[str], values: dict[tuple[str, ...], float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"xero_proxy_{name}", text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+def _most(values: Values, labels: tuple[str, ...], value: float) -> None:
+    values[labels] = max(values.get(labels, value), value)
+
+
+def _least(values: Values, labels: tuple[str, ...], value: float) -> None:
+    values[labels] = min(values.get(labels, value), value)

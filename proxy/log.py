@@ -55,7 +55,7 @@ class Log:
         )
         self._writer = LineWriter(descriptor, self._dropped_line, lines_max=lines_max, bytes_max=bytes_max)
         bind = structlog.make_filtering_bound_logger(str(level))
-        self._info = level in (LogLevel.DEBUG, LogLevel.INFO)
+        self._written = frozenset(list(LogLevel)[list(LogLevel).index(level) :])
         logger: Any = bind(self._writer, processors=[self._line], context={})  # type: ignore[call-arg]  # the stubs type a protocol, which has no constructor
         self.debug: Callable[..., None] = logger.debug
         self.info: Callable[..., None] = logger.info
@@ -67,12 +67,12 @@ class Log:
         """How many lines were lost so far because nobody took them in time."""
         return self._writer.dropped
 
-    def request(self, fields: MutableMapping[str, Any]) -> None:
-        """The line of one request, at level info; `fields` begins with `time`, `level` and `event`. It is by
-        far the most frequent; structlog's copies of the fields would more than double its cost.
+    def request(self, level: str, fields: MutableMapping[str, Any]) -> None:
+        """The line of one request; `fields` begins with `time`, `level` and `event`. It is by far the most
+        frequent; structlog's copies of the fields would more than double its cost.
         """
-        if self._info:
-            self._writer.write(self._render("info", fields))
+        if level in self._written:
+            self._writer.write(self._render(level, fields))
 
     def close(self, timeout: float) -> bool:
         """Flush for at most `timeout` seconds; True if everything went out. Later lines are dropped."""
@@ -114,11 +114,14 @@ def lenient_json(value: object, default: Callable[[Any], Any] = _type_name) -> b
 
 
 def _console_line(*, colours: bool) -> Render:
+    """For people, who do not count what is empty."""
     renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, timestamp_key="time")
 
     def render(level: str, fields: MutableMapping[str, Any]) -> bytes:
         shown = {
-            name: printable(value) if isinstance(value, str) else value for name, value in fields.items()
+            name: printable(value) if isinstance(value, str) else value
+            for name, value in fields.items()
+            if value != ""
         }
         return f"{renderer(None, level, shown)}\n".encode("utf-8", "replace")
 

@@ -5,29 +5,24 @@ from `proxy.events` and puts names into text nodes alone; the Content-Security-P
 the one style by their hashes and forbids, in browsers that know Trusted Types, to make markup from text.
 
 Whatever needs somebody's attention comes first, and what a reader would have to join is joined here: a row
-has the organisation with its hold and its failures.
+has the organisation with everything that is the matter with it and its failures.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from proxy.core.model import AppView, ConnectionView, HoldView, Scope, TenantView
-from proxy.last_failures import FailureView
-from proxy.status import Status, connection_json, failure_json, hold_json, iso
+from proxy.core.model import AppView, HoldView, TenantView
+from proxy.states import RANKS, WIDE, known, states
+from proxy.status import Status, connection_json, failure_json, hold_json, iso, states_json
+from proxy.steps import Steps, first, total
 
 PAGE = Path(__file__).with_name("page.html").read_bytes()
 ROWS_MAX = 500
 """Rows of each table; `/status` has them all."""
-LOW_SHARE = 0.1
-"""Of a day's budget: with less than this left, somebody should know."""
-LONG_WAIT_SECONDS = 30.0
-FAILING_SECONDS = 300.0
-"""So long a failure is news."""
 
 
 def _hash(tag: bytes) -> str:
@@ -43,42 +38,25 @@ CONTENT_SECURITY_POLICY = (
 )
 
 
-class State(StrEnum):
-    """How an organisation is, the worst first: the order of the rows."""
-
-    UNAUTHORISED = "unauthorised"
-    HELD = "held"
-    DAY_SPENT = "day spent"
-    DAY_LOW = "day low"
-    WAITING_LONG = "waiting long"
-    FAILING = "failing"
-    WAITING = "waiting"
-    CALM = "calm"
-
-
-_RANKS = {state: rank for rank, state in enumerate(State)}
-_Key = tuple[str, str]
-
-
-def as_shown(status: Status) -> dict[str, Any]:
+def as_shown(status: Status) -> Steps[dict[str, Any]]:
     """What the page shows; at most `ROWS_MAX` of each kind. Lost connections, holds and failures of
     organisations that have a row are in it, the others are on their own.
     """
     snapshot, wall = status.snapshot, status.wall
-    holds = {_key(hold): hold for hold in snapshot.holds if hold.key.scope is Scope.TENANT}
-    lost = {(each.app, each.tenant): each for each in snapshot.connections}
-    failures = _by_organisation(status.failures)
-    rows = sorted(
-        (_RANKS[state := _state(view, lost, holds, failures)], view.tenant, view.app, state, view)
-        for view in snapshot.tenants
-    )[:ROWS_MAX]
-    rowed = {(app, tenant) for _, tenant, app, _, _ in rows}
-    wide = sorted(
-        (hold for hold in snapshot.holds if hold.key.scope is not Scope.TENANT or _key(hold) not in rowed),
-        key=lambda hold: (hold.key.scope is Scope.TENANT, -hold.seconds),
-    )
-    unconnected = [each for key, each in lost.items() if key not in rowed]
-    others = [failure for failure in status.failures if (failure.app, failure.tenant) not in rowed]
+    of_all = yield from known(snapshot, status.failures)
+
+    def order(view: TenantView) -> tuple[int, str, str]:
+        return RANKS[states(view, of_all)[0]], view.tenant, view.app
+
+    rows = yield from first(snapshot.tenants, order, ROWS_MAX)
+    rowed = {(view.app, view.tenant) for view in rows}
+    in_flight = yield from total(view.in_flight for view in snapshot.tenants)
+    others = (hold for hold in snapshot.holds if _wide(hold) or (hold.key.app, hold.key.tenant) not in rowed)
+    holds = yield from first(others, lambda hold: (not _wide(hold), -hold.seconds), ROWS_MAX)
+    apps = yield from first(snapshot.apps, _app_order, ROWS_MAX)
+    unconnected = [each for name, each in of_all.lost.items() if name not in rowed]
+    failures = [failure for failure in status.failures if (failure.app, failure.tenant) not in rowed]
+    yield
     return {
         "time": iso(wall),
         "version": status.version,
@@ -88,23 +66,27 @@ def as_shown(status: Status) -> dict[str, Any]:
             "organisations": len(snapshot.tenants),
             "holds": len(snapshot.holds),
             "waiting": snapshot.waiting,
-            "in_flight": sum(view.in_flight for view in snapshot.tenants),
+            "in_flight": in_flight,
         },
         "connections": [connection_json(each, wall) for each in unconnected[:ROWS_MAX]],
-        "holds": [hold_json(hold, wall) for hold in wide[:ROWS_MAX]],
-        "apps": sorted(snapshot.apps, key=_app_order)[:ROWS_MAX],
+        "holds": [hold_json(hold, wall) for hold in holds],
+        "apps": apps,
         "rows": [
             {
-                "state": state,
+                "states": states_json(view, of_all, wall),
                 "view": view,
-                "connection": connection_json(lost[app, tenant], wall) if (app, tenant) in lost else None,
-                "hold": hold_json(holds[app, tenant], wall) if (app, tenant) in holds else None,
-                "failures": [failure_json(each, wall) for each in failures.get((app, tenant), ())],
+                "failures": [
+                    failure_json(each, wall) for each in of_all.failures.get((view.app, view.tenant), ())
+                ],
             }
-            for _, tenant, app, state, view in rows
+            for view in rows
         ],
-        "failures": [failure_json(each, wall) for each in others[:ROWS_MAX]],
+        "failures": [failure_json(each, wall) for each in failures[:ROWS_MAX]],
     }
+
+
+def _wide(hold: HoldView) -> bool:
+    return hold.key.scope in WIDE
 
 
 def _own_state(status: Status) -> str:
@@ -113,45 +95,6 @@ def _own_state(status: Status) -> str:
     if not status.ready:
         return "not ready"
     return "ready" if status.snapshot.store.up else "store away"
-
-
-def _state(
-    view: TenantView,
-    lost: dict[_Key, ConnectionView],
-    holds: dict[_Key, HoldView],
-    failures: dict[_Key, list[FailureView]],
-) -> State:
-    key = (view.app, view.tenant)
-    if key in lost:
-        return State.UNAUTHORISED
-    if key in holds:
-        return State.HELD
-    if view.day_remaining <= 0:
-        return State.DAY_SPENT
-    if view.day_remaining <= LOW_SHARE * view.day_limit:
-        return State.DAY_LOW
-    if view.queued and view.oldest_seconds >= LONG_WAIT_SECONDS:
-        return State.WAITING_LONG
-    if any(map(_alarming, failures.get(key, ()))):
-        return State.FAILING
-    return State.WAITING if view.queued else State.CALM
-
-
-def _alarming(failure: FailureView) -> bool:
-    """What a caller did wrong by itself, or its leaving, is for the caller to look at."""
-    theirs = 400 <= failure.status < 500 and failure.status not in {401, 403, 429}
-    return failure.seconds < FAILING_SECONDS and not theirs
-
-
-def _key(hold: HoldView) -> _Key:
-    return hold.key.app, hold.key.tenant
-
-
-def _by_organisation(failures: tuple[FailureView, ...]) -> dict[_Key, list[FailureView]]:
-    found: dict[_Key, list[FailureView]] = {}
-    for failure in failures:
-        found.setdefault((failure.app, failure.tenant), []).append(failure)
-    return found
 
 
 def _app_order(app: AppView) -> tuple[float, str]:

@@ -250,7 +250,7 @@ class Pipeline:
         received = reply.status if isinstance(reply, Passed) else record.received
         own = marks(
             reply.name,
-            record.attempts,
+            record.sends,
             record.queue_seconds,
             record.upstream_seconds,
             record.limit,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.alarms import Alarms
 from proxy.clock import Clock
@@ -23,6 +23,9 @@ from proxy.core.refusal import Refusal
 from proxy.core.turns import Turns
 from proxy.paced import Paced
 from proxy.prospects import Prospects
+from proxy.snapshot import look
+from proxy.spent_limits import LimitChange, SpentLimits
+from proxy.steps import Steps, whole
 from proxy.stores import Store
 
 NEVER_SENT = Settlement(ResponseClass("caller_left", Execution.NEVER_SENT), sent=False, head_at=0.0)
@@ -37,8 +40,8 @@ class Waiting:
 
 
 class Scheduler:
-    """Hands out permits in order. `observe` is told of every change of a hold with the seconds left,
-    `foreign` of calls that others made on an organisation's limit.
+    """Hands out permits in order. `observe` is told of every change of a hold with the seconds left, `spent`
+    of limits that are spent or have room again, `foreign` of calls that others made on the same limit.
     """
 
     def __init__(
@@ -49,12 +52,14 @@ class Scheduler:
         *,
         observe: Callable[[HoldChange, float], None] = lambda _change, _seconds: None,
         foreign: Callable[[Ask, int], None] = lambda _ask, _count: None,
+        spent: Callable[[LimitChange], None] = lambda _change: None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._waiting = waiting
         self._observe = observe
         self._foreign = foreign
+        self._spent = SpentLimits(self._has_room, spent, clock)
         self._alarms: Alarms[Due | Ticket] = Alarms(clock, self._due, self._matters)
         self._turns = Turns(self._wake, self._alarms.add)
         self._futures: dict[Ticket, asyncio.Future[Refusal | None]] = {}
@@ -79,6 +84,8 @@ class Scheduler:
         place = self._turns.place(ticket.ask)
         full = place.admitted >= self._waiting.per_tenant or self._admitted >= self._waiting.total
         refusal = self._prospects.on_arrival(place, ticket, full=full)
+        if refusal is not None:
+            self._spent.note(ticket.ask, refusal.limit)
         self._turns.forget_if_idle(ticket.ask)
         return refusal
 
@@ -99,6 +106,7 @@ class Scheduler:
         if ticket.left or self._prospects.over(ticket) or not self._turns.clear(ticket.ask):
             return None
         decision = self._store.acquire_now(ticket.ask)
+        self._spent.decided(ticket.ask, decision)
         if not isinstance(decision, Permit):
             return None
         ticket.known = True
@@ -127,6 +135,7 @@ class Scheduler:
 
     async def settle(self, permit: Permit, settlement: Settlement) -> None:
         """Account for an attempt that has ended, and let others go for whom that made room."""
+        self._spent.learn(permit.ask, settlement.remaining)
         self.settled(permit, await self._store.settle(permit, settlement))
 
     def settled(self, permit: Permit, effects: Effects) -> None:
@@ -182,23 +191,20 @@ class Scheduler:
         return self._store.left(ask)
 
     def snapshot(self) -> Snapshot:
-        """Everything that operators may see."""
-        tenants, apps, holds = self._store.view()
-        now, find = self._clock.now(), self._turns.find
-        places = ((view, find(Ask(view.app, view.tenant, ""))) for view in tenants)
-        return Snapshot(
-            store=self._store.health(),
-            tenants=tuple(view if place is None else place.shown(view, now) for view, place in places),
-            apps=tuple(apps),
-            holds=holds,
-            waiting=self._admitted,
-            draining=self._prospects.drain_until is not None,
-        )
+        """Everything that operators may see, in one go."""
+        return whole(self.look())
+
+    def look(self) -> Steps[Snapshot]:
+        """The same in steps, as it was at the first of them."""
+        waiting, draining = self._admitted, self._prospects.drain_until is not None
+        seen = yield from look(self._store, self._turns, self._clock.now())
+        return replace(seen, waiting=waiting, draining=draining)
 
     def close(self) -> None:
         """Stop the timers."""
         self._alarms.close()
         self._refusals.close()
+        self._spent.close()
 
     async def _stand(self, place: Place, ticket: Ticket) -> Permit | Refusal | None:
         self._turns.join(place, ticket)
@@ -220,6 +226,7 @@ class Scheduler:
         if self._prospects.over(ticket):
             return self._prospects.expired(place, ticket)
         decision = await self._store.acquire(ticket.ask)
+        self._spent.decided(ticket.ask, decision)
         if isinstance(decision, Permit):
             self._turns.granted(place, ticket, decision)
             if ticket.left or self._prospects.over(ticket):
@@ -279,6 +286,12 @@ class Scheduler:
         if isinstance(what, Ticket):
             return what in self._futures and what.deadline <= when
         return self._turns.awaits(what, when)
+
+    def _has_room(self, ask: Ask, limit: str) -> bool:
+        """Whether there is room and nobody waits for it."""
+        place = self._turns.find(ask)
+        waited_for = place is not None and len(place.line) > 0 and place.blocked_by == limit
+        return not waited_for and self._store.left(ask).of(limit) != 0
 
     def _refuse_hopeless(self, change: HoldChange) -> None:
         """Where a hold has begun or grown, whoever cannot outwait it, or what it hides, is told at once."""

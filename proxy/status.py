@@ -1,9 +1,10 @@
-"""What an operator is told about the proxy: one value, as JSON for machines; `proxy.page` is for people."""
+"""What an operator is told about the proxy: JSON for machines; `proxy.page` is for people."""
 
 from __future__ import annotations
 
 import platform
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,10 @@ import orjson
 from proxy.core.model import ConnectionView, HoldView, Snapshot, TenantView
 from proxy.last_failures import FailureView
 from proxy.log import lenient_json
+from proxy.states import Known, State, known, states
+from proxy.steps import Steps, parts
+
+_BUDGETS = tuple(each.name for each in fields(TenantView))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,11 @@ def iso(wall: float) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def as_json(status: Status) -> dict[str, Any]:
-    """The value of `/status`. What identifies a hold is what `POST /holds/clear` takes."""
-    snapshot = status.snapshot
-    return {
+def as_json(status: Status) -> Steps[bytes]:
+    """The text of `/status`. What identifies a hold is what `POST /holds/clear` takes."""
+    snapshot, wall = status.snapshot, status.wall
+    of_all = yield from known(snapshot, status.failures)
+    head = {
         "time": iso(status.wall),
         "version": status.version,
         "python": platform.python_version(),
@@ -44,18 +50,47 @@ def as_json(status: Status) -> dict[str, Any]:
         "draining": snapshot.draining,
         "waiting": snapshot.waiting,
         "store": snapshot.store,
-        "connections_lost": [connection_json(lost, status.wall) for lost in snapshot.connections],
-        "holds": [hold_json(hold, status.wall) for hold in snapshot.holds],
-        "apps": snapshot.apps,
-        "tenants": [_rounded(tenant) for tenant in snapshot.tenants],
-        "failures": [failure_json(failure, status.wall) for failure in status.failures],
     }
+    lists: dict[str, Iterable[object]] = {
+        "connections_lost": (connection_json(lost, wall) for lost in snapshot.connections),
+        "holds": (hold_json(hold, wall) for hold in snapshot.holds),
+        "apps": snapshot.apps,
+        "tenants": (tenant_json(tenant, of_all, wall) for tenant in snapshot.tenants),
+        "failures": (failure_json(failure, wall) for failure in status.failures),
+    }
+    text = [encoded(head)[:-1]]
+    for name, values in lists.items():
+        text.append(b',"%b":[' % name.encode())
+        for number, part in enumerate(parts(values)):
+            text.append((b"," if number else b"") + encoded(part)[1:-1])
+            yield
+        text.append(b"]")
+    text.append(b"}")
+    return b"".join(text)
 
 
-def _rounded(tenant: TenantView) -> TenantView:
-    """With times to the millisecond, as all the others."""
-    next_seconds = None if tenant.next_seconds is None else round(tenant.next_seconds, 3)
-    return replace(tenant, oldest_seconds=round(tenant.oldest_seconds, 3), next_seconds=next_seconds)
+def tenant_json(tenant: TenantView, of_all: Known, wall: float) -> dict[str, Any]:
+    """One organisation: budgets, line, and how it is; times are to the millisecond, as all the others."""
+    shown = {name: getattr(tenant, name) for name in _BUDGETS}
+    shown["oldest_seconds"] = round(tenant.oldest_seconds, 3)
+    shown["next_seconds"] = None if tenant.next_seconds is None else round(tenant.next_seconds, 3)
+    shown["states"] = states_json(tenant, of_all, wall)
+    return shown
+
+
+def states_json(tenant: TenantView, of_all: Known, wall: float) -> list[dict[str, Any]]:
+    """Everything that is the matter with one organisation, the worst first, with why and until when; each
+    hold is one of them.
+    """
+    name, shown = (tenant.app, tenant.tenant), list[dict[str, Any]]()
+    for state in states(tenant, of_all):
+        if state is State.UNAUTHORISED:
+            shown.append(connection_json(of_all.lost[name], wall))
+        elif state is State.HELD:
+            shown += ({"state": state, **hold_json(hold, wall)} for hold in of_all.holds[name])
+        else:
+            shown.append({"state": state})
+    return shown
 
 
 def hold_json(hold: HoldView, wall: float) -> dict[str, Any]:

@@ -77,11 +77,11 @@ class Metrics(Collector):
         return (show() for show in self._show)
 
     def counters(self, name: str, text: str, *labels: str) -> Tallies[Counter]:
-        """A counter for each combination of `labels`."""
+        """A counter for each combination of `labels`; `text` is a sentence that says what it counts."""
         tallies = Tallies(Counter)
 
         def show() -> Metric:
-            metric = CounterMetricFamily(f"xero_proxy_{name}", f"{text}.", labels=labels)
+            metric = CounterMetricFamily(f"xero_proxy_{name}", text, labels=labels)
             for values, counter in tallies.items():
                 metric.add_metric(list(map(str, values)), counter.value)
             return metric
@@ -95,7 +95,7 @@ class Metrics(Collector):
         shown = [floatToGoString(bound) for bound in (*bounds, inf)]  # type: ignore[no-untyped-call]  # the library left it untyped
 
         def show() -> Metric:
-            metric = HistogramMetricFamily(f"xero_proxy_{name}_seconds", f"{text}.", labels=labels)
+            metric = HistogramMetricFamily(f"xero_proxy_{name}_seconds", text, labels=labels)
             for values, histogram in tallies.items():
                 buckets = list(zip(shown, accumulate(histogram.counts), strict=True))
                 metric.add_metric(list(map(str, values)), buckets, histogram.total)

@@ -8,7 +8,6 @@ What the scheduler knows at the moment of a scrape (depths, budgets, holds) is r
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from dataclasses import dataclass
 
@@ -18,13 +17,18 @@ from config.values import TenantLabel
 from proxy.core.connections import ConnectionChange
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.model import Route
+from proxy.label_names import OTHER, TenantNames
 from proxy.last_failures import LastFailures
-from proxy.log import Log, printable
+from proxy.log import Log
+from proxy.spent_limits import LimitChange
 from proxy.tallies import Metrics
 
-TENANTS_MAX = 500
-OTHER = "other"
 FIRST_FAILURE = 400
+FIRST_FAILURE_OF_OURS = 500
+TOO_MANY_REQUESTS = 429
+INTERNAL = "internal"
+CALLERS_FAULT = "http_request_error"
+"""What RFC 9209 calls a request that is no good."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 QUEUE_BUCKETS = (0.001, 0.01, 0.05, 0.25, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 REQUEST_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 330, 660)
@@ -39,7 +43,7 @@ class Record:
     `arrived` is on the clock's scale, sizes are bytes of bodies. `tenant` is empty where the request belongs
     to no organisation. `limit` is the limit or the reason of the hold that blocked longest, `error` a type of
     RFC 9209, `gone_at` the stage in which the caller left; each is empty where there is none. `received` is
-    the upstream's status.
+    the upstream's status. Of `attempts`, each of which used a permit, `sends` left this process.
     """
 
     id: str
@@ -52,6 +56,7 @@ class Record:
     status: int = 0
     class_: str = ""
     attempts: int = 0
+    sends: int = 0
     queue_seconds: float = 0.0
     upstream_seconds: float = 0.0
     limit: str = ""
@@ -72,36 +77,22 @@ class Record:
         self.class_, self.status, self.error = class_, status, error
 
 
+def _level(record: Record) -> str:
+    """Of the line of a request: a warning where it failed at Xero's or the proxy's side, whatever became of
+    it, and an error where that is a bug.
+    """
+    if record.class_ == INTERNAL:
+        return "error"
+    if record.error == CALLERS_FAULT:
+        return "info"
+    failed = record.status >= FIRST_FAILURE_OF_OURS or record.status == TOO_MANY_REQUESTS
+    cut_short = record.error and record.status < FIRST_FAILURE
+    return "warning" if failed or cut_short else "info"
+
+
 def _to_microseconds(seconds: float) -> float:
     """As `round(seconds, 6)` for what is not negative, at a tenth of its cost."""
     return int(seconds * 1e6 + 0.5) / 1e6
-
-
-class TenantNames:
-    """Organisations as label values: at most `TENANTS_MAX` of them, first come, the rest as `other`.
-
-    The value is empty, which Prometheus takes for no label, where there is no organisation to name.
-    """
-
-    def __init__(self, mode: TenantLabel) -> None:
-        self._mode = mode
-        self._names: dict[str, str] = {"": ""}
-
-    def __call__(self, tenant: str) -> str:
-        """The label value of one organisation."""
-        name = self._names.get(tenant)
-        if name is not None:
-            return name
-        if self._mode is TenantLabel.NONE:
-            return ""
-        if len(self._names) > TENANTS_MAX:
-            return OTHER
-        if self._mode is TenantLabel.HASH:
-            name = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-        else:
-            name = printable(tenant)
-        self._names[tenant] = name
-        return name
 
 
 class Telemetry:
@@ -118,23 +109,65 @@ class Telemetry:
         _describe_process(registry, version)
         metrics = Metrics(registry)
         counters = metrics.counters
-        self._requests = counters("requests", "Requests answered", "api", "method", "status", "class")
-        self._attempts = counters("attempts", "Attempts by the class of their outcome", "api", "class")
-        self._retries = counters("retries", "Repeated attempts by what they repeat", "class")
-        self._suppressed = counters("retries_suppressed", "Repetitions not made", "reason")
-        self._shed = counters("shed", "Requests refused without a send", "reason")
-        self._disconnects = counters("client_disconnects", "Callers that left before the end", "stage")
-        self._holds = counters("holds", "Holds begun", "reason")
-        self._foreign = counters("foreign_calls", "Calls that others made on the same limit", "tenant")
-        self._bytes = counters("response_bytes", "Bytes of bodies sent to callers", "tenant", "api")
-        self._token_answers = counters("token_answers", "Answers to refreshes and grants", "source")
-        self._duration = metrics.histograms("request_duration", "Arrival to answer", REQUEST_BUCKETS, "api")
-        self._upstream = metrics.histograms("upstream_duration", "One attempt", UPSTREAM_BUCKETS, "api")
-        self._queue = metrics.histograms(
-            "queue_wait", "Waiting, by the limit or hold that blocked longest", QUEUE_BUCKETS, "limit"
+        self._requests = counters(
+            "requests",
+            "Requests that callers were answered, or that they gave up.",
+            "api",
+            "method",
+            "status",
+            "class",
         )
-
-        lag = "How late the event loop was while callers were connected"
+        self._attempts = counters(
+            "attempts",
+            "Attempts at a call to Xero, sent or not, by the class of the answer or failure.",
+            "api",
+            "class",
+        )
+        self._sends = counters("sends", "How often a call was sent to Xero.", "api")
+        self._retries = counters(
+            "retries", "Attempts that were repeated, by what they had ended with.", "class"
+        )
+        self._suppressed = counters(
+            "retries_suppressed",
+            "Attempts that failed and were not repeated, by what forbade it.",
+            "reason",
+        )
+        self._shed = counters(
+            "shed", "Requests that the proxy refused to let wait any longer, by the reason.", "reason"
+        )
+        self._disconnects = counters(
+            "client_disconnects", "Callers that left before they had their answer, by the stage.", "stage"
+        )
+        self._holds = counters(
+            "holds",
+            "How often an organisation, an app or an API was stopped for a while, by the reason.",
+            "reason",
+        )
+        self._foreign = counters(
+            "foreign_calls", "Calls that somebody else was found to make on the same limit.", "tenant"
+        )
+        self._bytes = counters(
+            "response_bytes", "Bytes of answers' bodies that were sent to callers.", "tenant", "api"
+        )
+        self._token_answers = counters(
+            "token_answers", "Answers to requests for tokens, by where they came from.", "source"
+        )
+        self._duration = metrics.histograms(
+            "request_duration",
+            "Time from a request's arrival to the end of its answer.",
+            REQUEST_BUCKETS,
+            "api",
+        )
+        self._upstream = metrics.histograms(
+            "upstream_duration", "Time that one attempt at a call to Xero took.", UPSTREAM_BUCKETS, "api"
+        )
+        self._queue = metrics.histograms(
+            "queue_wait",
+            "Time that a request waited in the proxy, by the limit or hold that it waited for longest.",
+            QUEUE_BUCKETS,
+            "limit",
+        )
+        lag = "How late the process did what was due while callers were connected."
         self.loop_lag = metrics.histograms("event_loop_lag", lag, LAG_BUCKETS)[()].observe
 
     def request(self, record: Record, seconds: float) -> None:
@@ -149,10 +182,12 @@ class Telemetry:
         self._queue[record.limit or "none",].observe(record.queue_seconds)
         if record.bytes_out:
             self._bytes[self.tenants(record.tenant), record.api].inc(record.bytes_out)
+        level = _level(record)
         self._log.request(
+            level,
             {
                 "time": self._log.time(),
-                "level": "info",
+                "level": level,
                 "event": "request",
                 "request_id": record.id,
                 "app": record.app,
@@ -163,6 +198,7 @@ class Telemetry:
                 "status": record.status,
                 "class": record.class_,
                 "attempts": record.attempts,
+                "sends": record.sends,
                 "seconds": _to_microseconds(seconds),
                 "queue_seconds": _to_microseconds(record.queue_seconds),
                 "upstream_seconds": _to_microseconds(record.upstream_seconds),
@@ -172,12 +208,14 @@ class Telemetry:
                 "xero_correlation_id": record.correlation_id,
                 "error": record.error,
                 "gone_at": record.gone_at,
-            }
+            },
         )
 
-    def attempt(self, api: str, class_name: str, seconds: float) -> None:
+    def attempt(self, api: str, class_name: str, seconds: float, *, sent: bool = True) -> None:
         """One attempt has ended."""
         self._attempts[api, class_name].inc()
+        if sent:
+            self._sends[api,].inc()
         self._upstream[api,].observe(seconds)
 
     def retry(self, class_name: str) -> None:
@@ -218,6 +256,16 @@ class Telemetry:
             seconds=round(seconds, 3),
         )
 
+    def limit_changed(self, change: LimitChange) -> None:
+        """Write the line of a limit that is spent, or has room again."""
+        self._log.warning(
+            "limit",
+            action="spent" if change.spent else "room",
+            limit=change.limit,
+            app=change.app,
+            tenant=change.tenant,
+        )
+
     def token_answer(self, source: str) -> None:
         """A request for tokens was answered by a call of its own, by a shared one, or with what was kept."""
         self._token_answers[source,].inc()
@@ -234,7 +282,7 @@ class Telemetry:
 
 
 def _describe_process(registry: CollectorRegistry, version: str) -> None:
-    build = Info("xero_proxy_build", "What runs.", registry=registry)
+    build = Info("xero_proxy_build", "The versions of the proxy and of Python that run.", registry=registry)
     build.info({"version": version, "python": platform.python_version()})
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -9,12 +9,14 @@ from typing import Any
 import aiohttp
 import orjson
 from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.metrics_core import Metric
 
 from proxy.admin import Admin, AdminPort
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
-from tests.operators import tenant_view
+from proxy.steps import Steps
+from tests.operators import seen, tenant_view
 
 TOKEN = "canary-admin-token"
 HELD = HoldKey(Scope.TENANT, app="app", tenant="acme")
@@ -47,6 +49,11 @@ class Proxy:
             return response.status, orjson.loads(await response.read()), response
 
 
+def nothing() -> Steps[list[Metric]]:
+    yield
+    return []
+
+
 async def serve(token: str) -> AsyncIterator[Proxy]:
     """One proxy; at the end its port is closed."""
     registry = CollectorRegistry()
@@ -60,7 +67,8 @@ async def serve(token: str) -> AsyncIterator[Proxy]:
     clock = FixedWall()
     admin = Admin(
         registry=registry,
-        snapshot=lambda: proxy.state,
+        gauges=nothing,
+        snapshot=lambda: seen(proxy.state),
         failures=lambda _now: (FailureView("app", "acme", "refused_offline", 503, 3, 60.0),),
         clear_hold=clear,
         ready=lambda: proxy.ready,

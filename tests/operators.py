@@ -7,6 +7,8 @@ from tempfile import TemporaryFile
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from config.values import TenantLabel
 from proxy.core.holds import HoldAction, HoldChange
@@ -23,6 +25,8 @@ from proxy.core.model import (
 )
 from proxy.gauges import Gauges
 from proxy.log import Log
+from proxy.spent_limits import LimitChange
+from proxy.steps import Steps, whole
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 
@@ -36,6 +40,7 @@ def tenant_view(tenant: str = "acme", app: str = "app", queued: int = 0, **other
         "blocked_by": "",
         "next_seconds": None,
         "in_flight": 0,
+        "concurrent_limit": 5,
         "minute_limit": 60,
         "minute_remaining": 60,
         "day_limit": 5000,
@@ -44,6 +49,25 @@ def tenant_view(tenant: str = "acme", app: str = "app", queued: int = 0, **other
         **other,
     }
     return TenantView(app=app, tenant=tenant, queued=queued, **fields)
+
+
+def seen(snapshot: Snapshot) -> Steps[Snapshot]:
+    """A snapshot that is there already, in one step."""
+    yield
+    return snapshot
+
+
+class Scraped(Collector):
+    """Shows gauges to a registry."""
+
+    def __init__(self, gauges: Gauges) -> None:
+        self._gauges = gauges
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> list[Metric]:
+        return whole(self._gauges.metrics())
 
 
 class Operators:
@@ -57,7 +81,8 @@ class Operators:
         self.store = StoreTelemetry(self.registry, self.log)
 
     def show(self, snapshot: Snapshot) -> None:
-        self.registry.register(Gauges(lambda: snapshot, self.telemetry.tenants, lambda: self.log.dropped))
+        gauges = Gauges(lambda: seen(snapshot), self.telemetry.tenants, lambda: self.log.dropped, 120.0)
+        self.registry.register(Scraped(gauges))
 
     def samples(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:
         """Sorted labels to value, of one series name without its prefix."""
@@ -98,6 +123,7 @@ def use_everything(operators: Operators) -> None:
     telemetry.foreign_calls("acme", 3)
     telemetry.token_answer("upstream")
     telemetry.hold_changed(HoldChange(HoldAction.BEGUN, TENANT_HOLD, "offline", 300.0), 300.0)
+    telemetry.limit_changed(LimitChange("minute", "app", "acme", spent=True))
     use_store(operators.store)
     operators.show(
         Snapshot(

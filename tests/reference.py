@@ -30,13 +30,14 @@ from proxy.core.retry import Again, Backoff, Budget, History, decide
 from proxy.core.strict import Refusal
 from proxy.gauges import EVERYBODY
 from proxy.job import Job
+from proxy.label_names import OTHER, TENANTS_MAX
 from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
 from proxy.refreshes import REFRESH, Source
 from proxy.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
 from proxy.stores.state_file import REASONS as FILE_REASONS
 from proxy.stores.telemetry import OUTCOMES
-from proxy.telemetry import METHODS, OTHER, TENANTS_MAX
+from proxy.telemetry import METHODS
 from tests.clients.matrix import CLIENTS
 from tests.clients.matrix import rows as scenarios
 from tests.operators import Operators, use_everything
@@ -241,7 +242,8 @@ def labels() -> str:
     rows = (
         ("`api`", code(sorted({family.name for family in load_apis().values()} | {OTHER}))),
         ("`class`", "a class of the tables above"),
-        ("`limit` of `limit_remaining`", code((Limit.MINUTE, Limit.DAY, Limit.APP_MINUTE))),
+        ("`app`", "as `tenant`, for the first 1,000 pairs of both"),
+        ("`limit` of `limit`, `limit_remaining`", code(Limit)),
         ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, REFRESH, "backoff", "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
         ("`reason` of `connections_lost`", code(sorted(disconnects))),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from random import Random
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ class SlowStore:
     def left(self, ask: Ask) -> Left:
         return self._inner.left(ask)
 
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
         return self._inner.view()
 
     def health(self) -> StoreView:

@@ -76,7 +76,7 @@ class Crowded(Clock):
         self.pauses += 1
 
 
-async def test_a_scrape_of_a_crowded_proxy_does_not_wait_at_every_slice(proxy: Proxy) -> None:
+async def test_a_scrape_of_a_crowded_proxy_does_not_wait_at_every_step(proxy: Proxy) -> None:
     gauge = Gauge("xero_proxy_many", "Many.", ["tenant"], registry=proxy.admin.registry)
     for number in range(5000):
         gauge.labels(f"t{number}").set(number)
@@ -86,7 +86,7 @@ async def test_a_scrape_of_a_crowded_proxy_does_not_wait_at_every_slice(proxy: P
     async with aiohttp.ClientSession() as client, client.get(url) as response:
         assert 'tenant="t4999"' in await response.text()
     await port.close()
-    assert 0 < 0.04 * crowded.pauses < 0.2
+    assert 0.1 <= 0.04 * crowded.pauses < 0.5
 
 
 async def test_the_status_is_json_with_ends_on_the_wall_clock(proxy: Proxy) -> None:
@@ -134,7 +134,8 @@ async def test_the_page_is_told_what_it_shows(proxy: Proxy) -> None:
     async with proxy.client.get("/events") as response:
         assert response.content_type == "text/event-stream"
         (row,) = (await event(response))["rows"]
-    assert (row["state"], row["hold"]["reason"], row["failures"][0]["count"]) == ("held", "offline", 3)
+    assert (row["states"][0]["state"], row["states"][0]["reason"]) == ("held", "offline")
+    assert row["failures"][0]["count"] == 3
 
 
 async def test_more_watchers_than_there_is_room_for_are_refused_in_json(proxy: Proxy) -> None:
@@ -143,7 +144,10 @@ async def test_more_watchers_than_there_is_room_for_are_refused_in_json(proxy: P
             assert (await stack.enter_async_context(proxy.client.get("/events"))).status == 200
         async with proxy.client.get("/events") as response:
             assert response.status == 503
-            assert "/status" in orjson.loads(await response.read())["detail"]
+            assert "/status?page" in orjson.loads(await response.read())["detail"]
+        async with proxy.client.get("/status?page") as response:
+            polled = orjson.loads(await response.read())
+        assert polled["rows"][0]["view"]["tenant"] == "acme"
 
 
 @pytest.mark.parametrize("path", ["/", "/events", "/livez", "/readyz", "/metrics", "/status", "/nothing"])

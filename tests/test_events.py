@@ -14,6 +14,7 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.downstream import Downstream
 from proxy.events import INTERVAL_SECONDS, REST, STALLED_SECONDS, WATCHERS_MAX, Events
+from proxy.steps import Steps
 from tests.e2e.harness import both, request
 
 pytestmark = pytest.mark.looptime
@@ -56,9 +57,10 @@ class Stage:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/events"
 
-    def _render(self) -> bytes:
+    def _render(self) -> Steps[bytes]:
         self.made.append(self.clock.now())
         self.clock.spent += self.takes
+        yield
         return b"%d%b" % (len(self.made), self.padding)
 
     async def _watch(self, call: Call) -> None:

@@ -1,35 +1,34 @@
-from collections.abc import Callable
-
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
 from config.values import TenantLabel
 from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot, StoreView
-from proxy.gauges import Gauges
-from proxy.telemetry import TENANTS_MAX, TenantNames
-from tests.operators import tenant_view
+from proxy.gauges import Gauges, Names
+from proxy.label_names import TENANTS_MAX, TenantNames
+from proxy.steps import whole
+from tests.operators import seen, tenant_view
 
 Samples = dict[tuple[str, ...], float]
 
 
-def scrape(snapshot: Snapshot, names: Callable[[str], str] = str) -> dict[str, Samples]:
+class AsTheyAre:
+    def __call__(self, tenant: str) -> str:
+        return tenant
+
+    def app(self, app: str, _tenant: str) -> str:
+        return app
+
+
+def scrape(snapshot: Snapshot, names: Names | None = None) -> dict[str, Samples]:
     """Metric to label values to value; a series that appears twice is an error."""
     found: dict[str, Samples] = {}
-    for family in Gauges(lambda: snapshot, names, lambda: 7).collect():
+    for family in whole(Gauges(lambda: seen(snapshot), names or AsTheyAre(), lambda: 7, 90.0).metrics()):
         of_name = found.setdefault(family.name.removeprefix("xero_proxy_"), {})
         for sample in family.samples:
             key = tuple(sample.labels.values())
             assert key not in of_name
             of_name[key] = sample.value
     return found
-
-
-def test_nothing_is_asked_before_the_first_scrape() -> None:
-    def snapshot() -> Snapshot:
-        raise AssertionError
-
-    CollectorRegistry().register(Gauges(snapshot, str, lambda: 0))
 
 
 def test_lost_log_lines_are_counted() -> None:
@@ -63,7 +62,30 @@ def test_one_organisation_under_two_apps_is_joined_as_the_meaning_asks() -> None
     assert found["queue_depth"] == {("acme",): 5}
     assert found["queue_oldest_seconds"] == {("acme",): 5.0}
     assert found["in_flight"] == {("acme",): 3}
-    assert found["limit_remaining"] == {("acme", "minute"): 9, ("acme", "day"): 8}
+    assert found["limit_remaining"] == {
+        ("a", "acme", "minute"): 9,
+        ("a", "acme", "day"): 5000,
+        ("a", "acme", "concurrent"): 4,
+        ("b", "acme", "minute"): 60,
+        ("b", "acme", "day"): 8,
+        ("b", "acme", "concurrent"): 3,
+    }
+
+
+def test_the_limits_are_shown_as_they_are_learned_and_of_several_the_smallest() -> None:
+    found = scrape(
+        Snapshot(
+            tenants=(tenant_view(app="a", day_limit=1000), tenant_view(app="b", minute_limit=30)),
+            apps=(AppView("a", 10_000, 7), AppView("b", 5_000, 4)),
+        )
+    )
+    assert found["limit"] == {
+        ("acme", "minute"): 30,
+        ("acme", "day"): 1000,
+        ("acme", "concurrent"): 5,
+        ("*", "appminute"): 5000,
+    }
+    assert found["max_wait_seconds"] == {(): 90.0}
 
 
 def test_the_budget_of_apps_and_the_holds_of_all_stand_under_a_star() -> None:
@@ -78,7 +100,7 @@ def test_the_budget_of_apps_and_the_holds_of_all_stand_under_a_star() -> None:
             ),
         )
     )
-    assert found["limit_remaining"] == {("*", "appminute"): 4}
+    assert found["limit_remaining"] == {("a", "*", "appminute"): 7, ("b", "*", "appminute"): 4}
     assert found["hold_seconds"] == {
         ("*", "appminute"): 20.0,
         ("*", "maintenance"): 9.0,
@@ -91,7 +113,19 @@ def test_many_organisations_share_the_last_label_value() -> None:
     found = scrape(Snapshot(tenants=views), TenantNames(TenantLabel.ID))
     assert len(found["queue_depth"]) == TENANTS_MAX + 1
     assert found["queue_depth"][("other",)] == 2000 - TENANTS_MAX
-    assert found["limit_remaining"][("other", "minute")] == TENANTS_MAX
+    assert found["limit_remaining"][("app", "other", "minute")] == TENANTS_MAX
+    assert found["limit_remaining"][("other", "other", "minute")] == 2 * TENANTS_MAX
+
+
+def test_however_many_apps_and_organisations_there_are_the_series_are_few() -> None:
+    views = tuple(tenant_view(f"t{number}", app=f"a{number % 7 * 1000 + number}") for number in range(5000))
+    apps = tuple(AppView(view.app, 100, 100) for view in views)
+    found = scrape(Snapshot(tenants=views, apps=apps), TenantNames(TenantLabel.ID))
+    assert len(found["limit_remaining"]) <= 4 * 4 * TENANTS_MAX
+    hashed = scrape(Snapshot(tenants=(tenant_view(app="acme"),)), TenantNames(TenantLabel.HASH))
+    assert {labels[:2] for labels in hashed["limit_remaining"]} == {("822b33ad87c1", "822b33ad87c1")}
+    unnamed = scrape(Snapshot(tenants=(tenant_view(app="acme"),)), TenantNames(TenantLabel.NONE))
+    assert {labels[:2] for labels in unnamed["limit_remaining"]} == {("", "")}
 
 
 @given(
@@ -106,5 +140,5 @@ def test_whatever_the_labels_no_waiting_request_is_lost_and_no_budget_overstated
     )
     found = scrape(Snapshot(tenants=views), TenantNames(label))
     assert sum(found["queue_depth"].values()) == sum(queued for _, queued, _ in queues)
-    minutes = [value for (_, limit), value in found["limit_remaining"].items() if limit == "minute"]
+    minutes = [value for (*_, limit), value in found["limit_remaining"].items() if limit == "minute"]
     assert min(minutes, default=0) == min((left for _, _, left in queues), default=0)

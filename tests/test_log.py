@@ -46,7 +46,7 @@ def test_a_line_has_its_time_level_and_event_before_its_fields() -> None:
 def test_the_request_line_is_like_any_other() -> None:
     written = Written()
     line = {"time": written.log.time(), "level": "info", "event": "request", "status": 200}
-    written.log.request(line)
+    written.log.request("info", line)
     written.log.info("request", status=200)
     one, other = written.text().splitlines()
     assert one == other
@@ -55,9 +55,9 @@ def test_the_request_line_is_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("level", "events"),
     [
-        (LogLevel.DEBUG, ["debug", "info", "request", "warning", "error"]),
-        (LogLevel.INFO, ["info", "request", "warning", "error"]),
-        (LogLevel.WARNING, ["warning", "error"]),
+        (LogLevel.DEBUG, ["debug", "info", "request", "warning", "failed request", "error"]),
+        (LogLevel.INFO, ["info", "request", "warning", "failed request", "error"]),
+        (LogLevel.WARNING, ["warning", "failed request", "error"]),
         (LogLevel.ERROR, ["error"]),
     ],
 )
@@ -65,8 +65,9 @@ def test_what_is_less_important_than_the_level_is_not_written(level: LogLevel, e
     written = Written(level=level)
     written.log.debug("debug")
     written.log.info("info")
-    written.log.request({"event": "request"})
+    written.log.request("info", {"event": "request"})
     written.log.warning("warning")
+    written.log.request("warning", {"event": "failed request"})
     written.log.error("error")
     assert [line["event"] for line in written.lines()] == events
 
@@ -113,8 +114,10 @@ def test_rendering_never_raises_and_gives_one_line(value: object) -> None:
 
 def test_the_console_form_is_for_people_and_steers_no_terminal() -> None:
     written = Written(form=LogFormat.CONSOLE)
-    written.log.warning("hold", tenant="\x1b[2Jevil", api="two\nlines")
+    written.log.warning("hold", tenant="\x1b[2Jevil", api="two\nlines", reason="", seconds=0.0)
     text = written.text()
+    assert "reason" not in text, "what is empty is left out"
+    assert "seconds" in text
     assert "2026-11-21T12:00:05.750Z" in text
     assert "hold" in text
     assert "\x1b" not in text

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot
 from proxy.last_failures import FailureView
-from proxy.status import Status, as_json, encoded, iso
+from proxy.status import Status, as_json, iso
+from proxy.steps import whole
 from tests.operators import tenant_view
 
 WALL = 1_795_262_405.75
@@ -42,7 +43,7 @@ def test_the_wall_clock_is_right_to_the_millisecond(wall: float) -> None:
 
 def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
     found: dict[str, Any] = orjson.loads(
-        encoded(
+        whole(
             as_json(
                 status(
                     Snapshot(
@@ -110,11 +111,35 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
                 "blocked_by": "offline",
                 "next_seconds": 90.0,
                 "in_flight": 0,
+                "concurrent_limit": 5,
                 "minute_limit": 60,
                 "minute_remaining": 60,
                 "day_limit": 5000,
                 "day_remaining": 5000,
                 "foreign_calls": 0,
+                "states": [
+                    {
+                        "app": "app",
+                        "tenant": "acme",
+                        "state": "unauthorised",
+                        "reason": "wrong_tenant",
+                        "since": "2026-11-21T11:59:05.750Z",
+                        "seconds": 60.0,
+                    },
+                    {
+                        "state": "held",
+                        "scope": "tenant",
+                        "app": "app",
+                        "tenant": "acme",
+                        "api": "",
+                        "reason": "offline",
+                        "until": "2026-11-21T12:01:35.750Z",
+                        "seconds": 90.0,
+                        "probing": False,
+                    },
+                    {"state": "failing"},
+                    {"state": "waiting"},
+                ],
             }
         ],
         "failures": [
@@ -132,13 +157,13 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
 
 
 def test_a_name_that_is_no_unicode_is_shown_as_far_as_it_is() -> None:
-    found = orjson.loads(encoded(as_json(status(Snapshot(tenants=(tenant_view("caf\udce9"),))))))
+    found = orjson.loads(whole(as_json(status(Snapshot(tenants=(tenant_view("caf\udce9"),))))))
     assert found["tenants"][0]["tenant"] == "caf?"
     assert found["tenants"][0]["minute_limit"] == 60
 
 
 @given(text=st.text(st.characters()))
 def test_whatever_the_name_it_is_one_line_of_json(text: str) -> None:
-    line = encoded(as_json(status(Snapshot(tenants=(tenant_view(text),)))))
+    line = whole(as_json(status(Snapshot(tenants=(tenant_view(text),)))))
     assert not set(b"\r\n") & set(line)
     assert orjson.loads(line)["tenants"][0]["tenant"] == text.encode("utf-8", "replace").decode()

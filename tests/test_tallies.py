@@ -27,7 +27,7 @@ def samples(registry: Collector) -> dict[tuple[str, frozenset[tuple[str, str]]],
 def test_what_is_shown_is_what_the_library_shows(observed: list[tuple[str, float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     metrics = Metrics(ours)
-    counters, histograms = metrics.counters("c", "C", "l"), metrics.histograms("h", "H", BOUNDS, "l")
+    counters, histograms = metrics.counters("c", "C.", "l"), metrics.histograms("h", "H.", BOUNDS, "l")
     counter = TheirCounter("xero_proxy_c", "C.", ["l"], registry=theirs)
     histogram = TheirHistogram("xero_proxy_h_seconds", "H.", ["l"], registry=theirs, buckets=BOUNDS)
     for label, value in observed:
@@ -40,7 +40,7 @@ def test_what_is_shown_is_what_the_library_shows(observed: list[tuple[str, float
 
 def test_a_metric_without_values_is_described_all_the_same() -> None:
     registry = CollectorRegistry()
-    Metrics(registry).counters("c", "Things", "l")
+    Metrics(registry).counters("c", "Things.", "l")
     assert [(metric.name, metric.documentation, metric.samples) for metric in registry.collect()] == [
         ("xero_proxy_c", "Things.", [])
     ]
@@ -48,7 +48,7 @@ def test_a_metric_without_values_is_described_all_the_same() -> None:
 
 def test_an_amount_is_added_once() -> None:
     registry = CollectorRegistry()
-    tallies = Metrics(registry).counters("c", "Things", "number")
+    tallies = Metrics(registry).counters("c", "Things.", "number")
     tallies[200,].inc(3)
     tallies[200,].inc()
     assert samples(registry) == {("xero_proxy_c_total", frozenset({("number", "200")})): pytest.approx(4)}

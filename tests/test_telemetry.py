@@ -10,12 +10,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.values import TenantLabel
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.model import Host, Route
-from proxy.telemetry import TENANTS_MAX, Record, TenantNames
+from proxy.label_names import TENANTS_MAX, TenantNames
+from proxy.spent_limits import LimitChange
+from proxy.telemetry import Record
 from tests.operators import TENANT_HOLD, Operators, record, use_everything
 
 CONTRACT = {
     "requests_total": ("counter", {"api", "method", "status", "class"}),
     "attempts_total": ("counter", {"api", "class"}),
+    "sends_total": ("counter", {"api"}),
     "retries_total": ("counter", {"class"}),
     "retries_suppressed_total": ("counter", {"reason"}),
     "request_duration_seconds": ("histogram", {"api"}),
@@ -26,7 +29,9 @@ CONTRACT = {
     "in_flight": ("gauge", {"tenant"}),
     "shed_total": ("counter", {"reason"}),
     "client_disconnects_total": ("counter", {"stage"}),
-    "limit_remaining": ("gauge", {"tenant", "limit"}),
+    "limit": ("gauge", {"tenant", "limit"}),
+    "limit_remaining": ("gauge", {"app", "tenant", "limit"}),
+    "max_wait_seconds": ("gauge", set()),
     "hold_seconds": ("gauge", {"tenant", "reason"}),
     "holds_total": ("counter", {"reason"}),
     "foreign_calls_total": ("counter", {"tenant"}),
@@ -45,7 +50,8 @@ CONTRACT = {
     "store_leases_lost_total": ("counter", set()),
 }
 REQUEST_FIELDS = """
-    time level event request_id app tenant api method route status class attempts seconds queue_seconds
+    time level event request_id app tenant api method route status class attempts sends seconds
+    queue_seconds
     upstream_seconds limit bytes_in bytes_out xero_correlation_id error gone_at
 """.split()  # noqa: SIM905 - as a list it is 20 lines
 
@@ -131,6 +137,7 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
     operators.telemetry.request(
         record(
             attempts=2,
+            sends=1,
             queue_seconds=1.5,
             upstream_seconds=0.25,
             limit="minute",
@@ -146,7 +153,7 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
     assert list(line) == REQUEST_FIELDS
     del line["time"]
     assert line == {
-        "level": "info",
+        "level": "warning",
         "event": "request",
         "request_id": "0123456789abcdef",
         "app": "app",
@@ -157,6 +164,7 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
         "status": 200,
         "class": "ok",
         "attempts": 2,
+        "sends": 1,
         "seconds": 1.8,
         "queue_seconds": 1.5,
         "upstream_seconds": 0.25,
@@ -167,6 +175,66 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
         "error": "connection_terminated",
         "gone_at": "queue",
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "class_", "error", "level"),
+    [
+        (200, "success", "", "info"),
+        (404, "not_found", "", "info"),
+        (401, "unauthorised", "", "info"),
+        (401, "refused_expired", "http_request_denied", "info"),
+        (400, "invalid_request", "http_request_error", "info"),
+        (505, "invalid_request", "http_request_error", "info"),
+        (499, "caller_left", "", "info"),
+        (429, "limit_minute", "", "warning"),
+        (429, "refused_day", "http_request_denied", "warning"),
+        (500, "internal_error", "", "warning"),
+        (503, "offline", "", "warning"),
+        (503, "refused_offline", "destination_unavailable", "warning"),
+        (502, "dns_failed", "dns_error", "warning"),
+        (504, "outcome_unknown", "connection_terminated", "warning"),
+        (200, "upstream_truncated", "http_response_incomplete", "warning"),
+        (500, "internal", "proxy_internal_error", "error"),
+    ],
+)
+def test_what_failed_at_xeros_or_the_proxys_side_is_a_warning_and_a_bug_is_an_error(
+    status: int, class_: str, error: str, level: str, operators: Operators
+) -> None:
+    made = record()
+    made.concluded(class_, status, error)
+    operators.telemetry.request(made, 0.0)
+    assert [line["level"] for line in operators.lines()] == [level]
+
+
+def test_a_limit_that_is_spent_and_has_room_again_is_a_line_each(operators: Operators) -> None:
+    for spent in (True, False):
+        operators.telemetry.limit_changed(LimitChange("minute", "app", "acme", spent=spent))
+    lines = operators.lines()
+    assert [line["action"] for line in lines] == ["spent", "room"]
+    del lines[0]["time"]
+    assert lines[0] == {
+        "level": "warning",
+        "event": "limit",
+        "action": "spent",
+        "limit": "minute",
+        "app": "app",
+        "tenant": "acme",
+    }
+
+
+def test_every_help_text_is_a_sentence(operators: Operators) -> None:
+    use_everything(operators)
+    texts = {
+        family.name: family.documentation
+        for family in operators.registry.collect()
+        if family.name.startswith("xero_proxy_")
+    }
+    for name, text in texts.items():
+        assert text.endswith("."), name
+        assert text[0].isupper() or text[0].isdigit(), name
+        assert len(text.split()) >= 6, name
+    assert len(set(texts.values())) == len(texts)
 
 
 def test_a_request_that_belongs_to_no_organisation_has_an_empty_tenant(operators: Operators) -> None:

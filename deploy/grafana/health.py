@@ -97,7 +97,9 @@ def what_is_left() -> Sequence[Panel]:
             "Calls left today over those spent in the last half hour, if it goes on like that. Organisations "
             "that spend nothing have no bar.",
             "s",
-            Query(f"min by (tenant) ({DAY} / (-deriv({DAY}[30m]) > 0))", "{{tenant}}"),
+            Query(
+                f"min by (tenant) ({DAY} / ((max_over_time({DAY}[30m]) - {DAY}) / 1800 > 0))", "{{tenant}}"
+            ),
             (None, "red"),
             (4 * 3600.0, "orange"),
             (86400.0, "green"),
@@ -108,6 +110,7 @@ def what_is_left() -> Sequence[Panel]:
             "As Xero's headers and the proxy's own count say.",
             "short",
             Query(f"min by (tenant) ({DAY})", "{{tenant}}"),
+            Query(f'min by (tenant) (xero_proxy_limit{{limit="day",{TENANT}}})', "{{tenant}}: limit"),
         ),
         lines(
             "Calls left this minute",
@@ -120,9 +123,9 @@ def what_is_left() -> Sequence[Panel]:
         ),
         lines(
             "Calls left this minute, app",
-            "Over all organisations of an app; of several apps the least.",
+            "Over all organisations of an app.",
             "short",
-            Query('min (xero_proxy_limit_remaining{limit="appminute"})', "app"),
+            Query('min by (app) (xero_proxy_limit_remaining{limit="appminute"})', "app {{app}}"),
             width=HALF,
         ),
         lines(

@@ -29,15 +29,17 @@ def why_is_it_slow() -> Sequence[Panel]:
         ),
         lines(
             "Oldest waiting request",
-            "At MAX_WAIT_SECONDS (120 by default) it is refused.",
+            "At the longest wait it is refused, unless it asked for another.",
             "s",
             Query(f"max by (tenant) (xero_proxy_queue_oldest_seconds{{{TENANT}}})", "{{tenant}}"),
+            Query("max (xero_proxy_max_wait_seconds)", "longest wait"),
         ),
         lines(
             "Requests at Xero at once",
-            "Xero allows 5 for each organisation.",
+            "Xero allows each organisation so many as its limit says.",
             "short",
             Query(f"sum by (tenant) (xero_proxy_in_flight{{{TENANT}}})", "{{tenant}}"),
+            Query('max (xero_proxy_limit{limit="concurrent"})', "limit"),
         ),
         lines(
             "Whole and at Xero (p95)",

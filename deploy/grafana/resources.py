@@ -32,9 +32,9 @@ def what_it_costs() -> Sequence[Panel]:
         ),
         lines(
             "Calls to Xero",
-            "Attempts, retries among them, by API.",
+            "What was sent, retries among it, by API.",
             "reqps",
-            Query(rate("xero_proxy_attempts_total", API, "api"), "{{api}}"),
+            Query(rate("xero_proxy_sends_total", API, "api"), "{{api}}"),
             stacked=True,
         ),
     )

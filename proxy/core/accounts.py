@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
@@ -106,10 +106,12 @@ class Accounts:
             left = left._replace(minute=minute, day=day.remaining(now), day_limit=day.limit)
         return left
 
-    def view(self, now: float) -> tuple[list[TenantView], list[AppView]]:
-        """All of them for operators; the waiting lines' share of the fields is left empty."""
-        tenants = [
-            TenantView(
+    def views(self, now: float) -> Iterator[TenantView]:
+        """Organisations for operators, made as they are taken; decisions may come in between. The waiting
+        lines' share of the fields is left empty.
+        """
+        for (app, name), tenant in list(self.tenants.items()):
+            yield TenantView(
                 app=app,
                 tenant=name,
                 queued=0,
@@ -117,15 +119,18 @@ class Accounts:
                 blocked_by="",
                 next_seconds=None,
                 in_flight=tenant.in_flight,
+                concurrent_limit=self._caps.concurrent,
                 minute_limit=self._caps.minute,
                 minute_remaining=tenant.minute.free(now),
                 day_limit=tenant.day.limit,
                 day_remaining=tenant.day.remaining(now),
                 foreign_calls=tenant.minute.foreign(now),
             )
-            for (app, name), tenant in self.tenants.items()
-        ]
-        return tenants, [AppView(app, window.limit, window.free(now)) for app, window in self.apps.items()]
+
+    def app_views(self, now: float) -> Iterator[AppView]:
+        """The same of apps."""
+        for app, window in list(self.apps.items()):
+            yield AppView(app, window.limit, window.free(now))
 
     def _window(self, limit: int, now: float) -> Window:
         window = Window(limit, self._caps.minute_seconds)

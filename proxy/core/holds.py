@@ -7,7 +7,7 @@ waits for its verdict. The rules of who holds what are rows of the response tabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -184,12 +184,15 @@ class Holds:
             self.active[view.key] = hold
 
     def view(self, now: float) -> tuple[HoldView, ...]:
-        """All holds for operators."""
-        return tuple(
-            HoldView(key, hold.reason, max(0.0, hold.until - now), hold.probing is not None, hold.probe)
-            for key, hold in self.active.items()
-            if hold.probe or hold.until > now
-        )
+        """All holds for operators, at once."""
+        return tuple(self.each(now))
+
+    def each(self, now: float) -> Iterator[HoldView]:
+        """The same, made as they are taken; holds may begin and end in between."""
+        for key, hold in list(self.active.items()):
+            if hold.probe or hold.until > now:
+                seconds = max(0.0, hold.until - now)
+                yield HoldView(key, hold.reason, seconds, hold.probing is not None, hold.probe)
 
     @staticmethod
     def _held_by(

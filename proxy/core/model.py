@@ -144,6 +144,18 @@ class Left(NamedTuple):
     app_minute: int | None = None
     day_limit: int | None = None
 
+    def of(self, limit: str) -> int | None:
+        """What one of them leaves; None also where it is none of these."""
+        match limit:
+            case Limit.MINUTE:
+                return self.minute
+            case Limit.DAY:
+                return self.day
+            case Limit.APP_MINUTE:
+                return self.app_minute
+            case _:
+                return None
+
 
 UNKNOWN = Left()
 
@@ -208,6 +220,7 @@ class TenantView:
     blocked_by: str
     next_seconds: float | None
     in_flight: int
+    concurrent_limit: int
     minute_limit: int
     minute_remaining: int
     day_limit: int

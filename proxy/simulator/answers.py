@@ -127,11 +127,37 @@ ORGANISATION_OFFLINE = text(503, "The Organisation is offline")
 MAINTENANCE = text(503, "The Xero API is currently offline for maintenance")
 UNAVAILABLE = text(503, "The Xero API is temporarily unavailable")
 TEAPOT = text(418, "I'm a teapot", HTML)
+FORM = b"application/x-www-form-urlencoded"
+OAUTH1_LIMIT = text(
+    503,
+    "oauth_problem=rate%20limit%20exceeded"
+    "&oauth_problem_advice=please%20wait%20before%20retrying%20the%20xero%20api",
+    FORM,
+)
 OAUTH1 = text(
     401,
     "oauth_problem=token_rejected&oauth_problem_advice=Token%20does%20not%20match%20an%20expected%20ACCESS%20token",
-    b"application/x-www-form-urlencoded",
+    FORM,
 )
+INVALID_PROJECT = as_json(
+    400,
+    {
+        "message": "The request is invalid.",
+        "modelState": {"model.Name": ["The Project Name cannot be empty"]},
+    },
+)
+INVALID_FILE = as_json(
+    400, [{"type": "Validation", "title": "Validation failed", "detail": "A name is needed"}]
+)
+INVALID_ASSET = as_json(
+    400, {"fieldValidationErrors": [{"field": "assetName", "message": "A name is needed"}]}
+)
+INVALID_PAYROLL = as_json(
+    400,
+    {"problem": {"status": 400, "invalidFields": [{"name": "firstName", "reason": "A name is needed"}]}},
+)
+"""Of the last three the members are documented, the words are not."""
+FINANCE_UNAVAILABLE = as_json(503, {"type": "service-unavailable", "title": "Service unavailable"})
 HIGH_VOLUME = as_json(
     400,
     {

@@ -30,11 +30,16 @@ class FaultKind(StrEnum):
     LIMIT_DAY = "429_day"
     LIMIT_CONCURRENT = "429_concurrent"
     LIMIT_APP_MINUTE = "429_appminute"
+    LIMIT_OAUTH1 = "503_oauth1"
     UNAUTHORISED = "unauthorised"
     INSUFFICIENT_SCOPE = "insufficient_scope"
     OAUTH1 = "oauth1"
     DISCONNECTED = "disconnected"
     CLIENT_CERTIFICATE = "client_certificate"
+    INVALID_PROJECT = "400_projects"
+    INVALID_FILE = "400_files"
+    INVALID_ASSET = "400_assets"
+    INVALID_PAYROLL = "400_payroll"
     HIGH_VOLUME = "high_volume"
     PRECONDITION = "412"
     TEAPOT = "418"
@@ -42,6 +47,7 @@ class FaultKind(StrEnum):
     NGINX_ERROR = "500_html"
     BAD_GATEWAY = "502"
     EDGE_UNAVAILABLE = "503"
+    FINANCE_UNAVAILABLE = "503_finance"
     GATEWAY_TIMEOUT = "504"
     RESET_BEFORE = "reset_before"
     LOST_REPLY = "lost_reply"
@@ -111,6 +117,9 @@ FAILURES = {
     FaultKind.LIMIT_APP_MINUTE: _limit(
         "429: the app's minute is spent, `Retry-After: 22`", Limit.APP_MINUTE, 22
     ),
+    FaultKind.LIMIT_OAUTH1: _gate(
+        "503 with a form: the rate limit, as of OAuth 1", lambda _: answers.OAUTH1_LIMIT
+    ),
     FaultKind.UNAUTHORISED: _gate(
         "401 `AuthenticationUnsuccessful`: the token is bad", answers.unauthenticated
     ),
@@ -124,6 +133,12 @@ FAILURES = {
     FaultKind.CLIENT_CERTIFICATE: _gate(
         "403 in HTML: the client certificate is invalid", lambda _: answers.CLIENT_CERTIFICATE
     ),
+    FaultKind.INVALID_PROJECT: _xero("400 as of Projects: `modelState`", lambda _: answers.INVALID_PROJECT),
+    FaultKind.INVALID_FILE: _xero("400 as of Files: a list", lambda _: answers.INVALID_FILE),
+    FaultKind.INVALID_ASSET: _xero(
+        "400 as of Assets: `fieldValidationErrors`", lambda _: answers.INVALID_ASSET
+    ),
+    FaultKind.INVALID_PAYROLL: _xero("400 as of Payroll: `invalidFields`", lambda _: answers.INVALID_PAYROLL),
     FaultKind.HIGH_VOLUME: _xero(
         "400 `HighVolumeException`: too many records to answer", lambda _: answers.HIGH_VOLUME
     ),
@@ -133,6 +148,9 @@ FAILURES = {
     FaultKind.NGINX_ERROR: _gateway("500 in HTML", answers.NGINX_ERROR),
     FaultKind.BAD_GATEWAY: _gateway("502 in HTML", answers.BAD_GATEWAY),
     FaultKind.EDGE_UNAVAILABLE: _gateway("503 in HTML, `Zero size object`", answers.EDGE_UNAVAILABLE),
+    FaultKind.FINANCE_UNAVAILABLE: _gateway(
+        "503 as of Finance: `service-unavailable`", answers.FINANCE_UNAVAILABLE
+    ),
     FaultKind.GATEWAY_TIMEOUT: _gateway("504 without a body", answers.GATEWAY_TIMEOUT),
     FaultKind.RESET_BEFORE: _way("the connection is reset at once", Fate.RESET, Executed.NO),
     FaultKind.LOST_REPLY: _way("the connection is reset instead of an answer", Fate.RESET, Executed.YES),

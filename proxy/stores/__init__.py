@@ -5,6 +5,7 @@ The rules stand in `proxy.core.limits`; a store says where their state lives and
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from proxy.core.holds import HoldChange
@@ -50,7 +51,9 @@ class Claims(Protocol):
 
 
 class Store(Protocol):
-    """Decides and accounts, one whole decision per call. Only `forecast` and `view` may be out of date."""
+    """Decides and accounts, one whole decision per call. Only what `forecast`, `left` and `view` say may be
+    out of date.
+    """
 
     async def start(self, heard: Heard) -> None:
         """Read or join what is kept elsewhere, before the first call. Raises OSError naming what cannot be
@@ -84,8 +87,8 @@ class Store(Protocol):
         """What its limits leave to a request, as far as this process knows."""
         ...
 
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
-        """Budgets and holds for operators, as far as this process knows."""
+    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
+        """Budgets and holds for operators, as far as this process knows, made as they are taken."""
 
     def health(self) -> StoreView:
         """How the store itself fares."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 from proxy.clock import Clock
@@ -50,10 +51,14 @@ class MemoryStore:
         """What its limits leave to a request."""
         return self._limits.left(ask, self._clock.now())
 
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
         """Budgets and holds for operators."""
         now = self._clock.now()
-        return *self._limits.view(now), self._limits.holds.view(now)
+        return (
+            self._limits.accounts.views(now),
+            self._limits.accounts.app_views(now),
+            self._limits.holds.each(now),
+        )
 
     def health(self) -> StoreView:
         """Memory is always there."""

@@ -9,6 +9,7 @@ call is not answered in time, and `proxy.stores.session` looks for the server me
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from random import Random
 from typing import Any
@@ -146,10 +147,14 @@ class RedisStore:
         """What its limits leave to a request as far as this replica knows."""
         return self._limits.left(ask, self._clock.now())
 
-    def view(self) -> tuple[list[TenantView], list[AppView], tuple[HoldView, ...]]:
+    def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
         """Budgets and holds as far as this replica knows: what others sent it learns from its responses."""
         now = self._clock.now()
-        return *self._limits.view(now), self._limits.holds.view(now)
+        return (
+            self._limits.accounts.views(now),
+            self._limits.accounts.app_views(now),
+            self._limits.holds.each(now),
+        )
 
     def health(self) -> StoreView:
         """Whether the server decides, and for how many."""

@@ -22,19 +22,23 @@ class StoreTelemetry:
         metrics = Metrics(registry)
         self._operations = metrics.counters(
             "store_operations",
-            "Operations on the store of limits and holds, by what came of them",
+            "Operations on the store of limits and holds, by what came of them.",
             "operation",
             "outcome",
         )
         self._duration = metrics.histograms(
-            "store_operation_duration", "One operation on the store, where it succeeded", BUCKETS, "operation"
+            "store_operation_duration",
+            "Time of one operation on the store that succeeded.",
+            BUCKETS,
+            "operation",
         )
-        self._errors = metrics.counters("store_errors", "What the store failed with", "reason")
+        self._errors = metrics.counters("store_errors", "Failures of the store, by the reason.", "reason")
         self._fallback = metrics.counters(
-            "store_fallback_seconds", "Time for which the local share stood in for the shared store"
+            "store_fallback_seconds",
+            "Time for which the shared store was away.",
         )[()]
         self._lost = metrics.counters(
-            "store_leases_lost", "Permits that the shared store had taken back before they were settled"
+            "store_leases_lost", "Calls whose permits the shared store had taken back before they ended."
         )[()]
 
     def operation(self, operation: str, outcome: str, seconds: float) -> None:

@@ -230,6 +230,7 @@ def test_operators_see_the_budgets() -> None:
             blocked_by="",
             next_seconds=None,
             in_flight=1,
+            concurrent_limit=2,
             minute_limit=3,
             minute_remaining=1,
             day_limit=100,

@@ -175,7 +175,7 @@ def test_a_ticket_says_until_when_it_may_go_at_once() -> None:
 
 
 def test_an_organisation_is_shown_with_its_line_where_there_is_one() -> None:
-    view = TenantView("app", "t", 0, 0.0, "", None, 0, 60, 60, 5000, 5000, 0)
+    view = TenantView("app", "t", 0, 0.0, "", None, 0, 5, 60, 60, 5000, 5000, 0)
     place = Place("app")
     assert place.shown(view, 9.0) is view
     place.line.join(ticket(2.0))

@@ -19,7 +19,7 @@ CONSOLES = DEPLOY / "prometheus" / "consoles"
 CONSOLE = CONSOLES / "xero-proxy.html"
 RUNBOOKS = DEPLOY / "runbooks"
 
-_THRESHOLD = re.compile(r" (?:==|>=|>|<) [\d.]+(?: \* [\d.]+)?")
+_THRESHOLD = re.compile(r" (?:==|>=|>|<) (?:on \([^)]*\) group_left \(\) )?[\d.]+(?: \* \S+)?")
 _METRIC = re.compile(r"\b(?:xero_proxy|process|python|scrape)_\w+|\bup\b")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import socket
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+from proxy.clock import Clock
 from proxy.simulator.cli import run_simulator
 from proxy.simulator.control import CALLS, ORDERS
 from proxy.simulator.faults import FaultKind
@@ -105,5 +107,36 @@ def test_an_address_that_is_taken_ends_with_1(capsys: pytest.CaptureFixture[str]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        assert run_simulator(["--listen", f"127.0.0.1:{taken.getsockname()[1]}"]) == 1
-    assert "in use" in capsys.readouterr().err
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert run_simulator(["--listen", address]) == 1
+    told = f"xero-proxy simulator: cannot listen on {address}: Address already in use; see --listen\n"
+    assert capsys.readouterr().err == told
+
+
+async def test_it_serves_on_where_nobody_reads_what_it_prints() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    clock = Clock()
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        "--listen",
+        f"127.0.0.1:{port}",
+        stdout=writer,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(writer)
+    try:
+        for _ in range(100):
+            try:
+                assert await status(f"http://127.0.0.1:{port}") == 200
+                break
+            except ConnectionRefusedError:
+                await clock.sleep_until(clock.now() + 0.1)
+    finally:
+        process.terminate()
+    _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")

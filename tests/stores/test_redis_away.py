@@ -90,7 +90,7 @@ async def test_a_hold_that_began_alone_is_told_when_the_server_is_back(
 
 
 async def settled(replica: Replica) -> None:
-    while not replica.store.view()[2]:
+    while not [*replica.store.view()[2]]:
         await replica.clock.sleep_until(replica.clock.now() + 0.01)
 
 
@@ -223,7 +223,7 @@ async def test_a_hold_that_began_and_ended_alone_does_not_begin_anew(server: Ser
         await one.clock.sleep_until(one.clock.now() + 0.3)
         probe = await one.permit()
         await one.settle(probe)
-        assert one.store.view()[2] == ()
+        assert [*one.store.view()[2]] == []
         server.start()
         await one.until(up=True)
         await one.clock.sleep_until(one.clock.now() + 0.1)

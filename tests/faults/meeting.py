@@ -94,4 +94,4 @@ async def _keyed_write_meets(act: Act, broken: Broken, *, repeated: bool) -> Non
 def logged(proxy: Running, name: str, attempts: int) -> None:
     """The first request's line."""
     line = proxy.lines()[0]
-    assert (line["class"], line["attempts"]) == (name, attempts)
+    assert (line["class"], line["sends"]) == (name, attempts)

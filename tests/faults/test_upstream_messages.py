@@ -118,7 +118,7 @@ async def test_retry_after_that_cannot_be_read(value: bytes) -> None:
     the answer without the header.
     """
     busy = Act(b"HTTP/1.1 429 Busy\r\nRetry-After: %b\r\n%b" % (value, EMPTY), executes=False)
-    async with misbehaving(busy) as ledger, sidecar(str(ledger.address), retry_attempts=1) as proxy:
+    async with misbehaving(busy) as ledger, sidecar(str(ledger.address), max_wait_seconds=20) as proxy:
         reply = await proxy.ask(put())
         assert (reply.status, reply.class_, reply.wait) == (429, "limit_unnamed", None)
         (hold,) = (await proxy.status())["holds"]
@@ -167,7 +167,10 @@ async def test_two_retry_afters(values: tuple[bytes, bytes]) -> None:
 @TWO
 async def test_two_retry_afters_for_the_caller(values: tuple[bytes, bytes]) -> None:
     """One number reaches the caller, the longest: two of them break SDKs."""
-    async with misbehaving(twice(values)) as ledger, sidecar(str(ledger.address), retry_attempts=1) as proxy:
+    async with (
+        misbehaving(twice(values)) as ledger,
+        sidecar(str(ledger.address), max_wait_seconds=5) as proxy,
+    ):
         reply = await proxy.ask(put())
         assert (reply.status, reply.class_) == (429, "limit_unnamed")
         given = [value for name, value in reply.headers if name.lower() == b"retry-after"]

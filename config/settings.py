@@ -13,9 +13,9 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from config.secrets import Problem, secret
 from config.values import (
     ADDRESS,
     DIRECTORY,
@@ -42,7 +42,6 @@ PREFIX = "XERO_PROXY_"
 MASK = "********"
 _NEAR = 0.65
 """Of a name's characters at least so large a share stands in the setting's for which it was meant."""
-_FILE_BYTES = 65536
 
 T = TypeVar("T")
 _DAY = 86400.0
@@ -122,7 +121,10 @@ class Settings:
         "26214400", whole(1, 16 * _KIB**3), "a larger request is answered 413", "bytes"
     )
     spool_dir: str = _setting(
-        "", DIRECTORY, "where large bodies wait: files without a name, mode 0600; empty is the system's"
+        "", DIRECTORY, "where large bodies wait: a file without a name, mode 0600; empty is the system's"
+    )
+    spool_max_bytes: int = _setting(
+        "2147483648", whole(0, _KIB**5), "all bodies on disk together, both ways", "bytes"
     )
     offline_backoff_seconds: float = _setting(
         "300", decimal(0.001, _DAY), "pause of an organisation after `The Organisation is offline`", "seconds"
@@ -184,15 +186,10 @@ _FIELDS = {PREFIX + each.name.upper(): each for each in fields(Settings) if each
 _FILES = {name + "_FILE": name for name, each in _FIELDS.items() if each.metadata["kind"].secret}
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    sentence: str
-
-
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that `environ` asks for. Raises `BadSettings` with every problem at once."""
     read = {each.name: _read(name, environ) for name, each in _FIELDS.items()}
-    bad = {key: value.sentence for key, value in read.items() if isinstance(value, _Problem)}
+    bad = {key: value.sentence for key, value in read.items() if isinstance(value, Problem)}
     given = frozenset(each.name for name, each in _FIELDS.items() if name in environ)
     settings = Settings(given=given, **{key: value for key, value in read.items() if key not in bad})
     problems = [_unknown(name) for name in sorted(environ) if _is_unknown(name)]
@@ -226,32 +223,16 @@ def _read(name: str, environ: Mapping[str, str]) -> Any:
     text = environ.get(name, facts["default"])
     path = environ.get(name + "_FILE", "") if kind.secret else ""
     if path and text:
-        return _Problem(f"{name} and {name}_FILE are both given; only one can be")
+        return Problem(f"{name} and {name}_FILE are both given; only one can be")
     if path:
-        content = _content(name + "_FILE", path)
-        if isinstance(content, _Problem):
-            return content
-        name, text = name + "_FILE", content
+        found = secret(name + "_FILE", path)
+        if isinstance(found, Problem):
+            return found
+        name, text = name + "_FILE", found
     value = kind.read(text)
     if value is None:
-        return _Problem(f"{name} must {'hold' if path else 'be'} {kind.allowed}")
+        return Problem(f"{name} must {'hold' if path else 'be'} {kind.allowed}")
     return value
-
-
-def _content(name: str, path: str) -> str | _Problem:
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(_FILE_BYTES + 1)
-        text = content.decode("utf-8").rstrip("\r\n")
-    except OSError as error:
-        return _Problem(f"{name} names a file that cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        return _Problem(f"{name} names a file that is not UTF-8 text")
-    except ValueError:
-        return _Problem(f"{name} must be a path")
-    if not text or len(content) > _FILE_BYTES:
-        return _Problem(f"{name} names a file that is {'too large' if text else 'empty'}")
-    return text
 
 
 def _is_unknown(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import replace
 from math import inf
 from random import Random
@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
 from config.responses import load_responses
-from config.settings import PREFIX, BadSettings, Settings
+from config.settings import PREFIX, Settings
 from config.values import Address
 from proxy import __version__
 from proxy.access import AccessMemory
@@ -26,27 +26,22 @@ from proxy.core.marks import date, marks
 from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
 from proxy.core.strict import METHODS, Refusal
+from proxy.disk import SpoolFile
 from proxy.downstream import Downstream
-from proxy.garbage import collect_garbage
 from proxy.gauges import Gauges
-from proxy.listener import raise_limit
-from proxy.log import Log, take_library_logs
+from proxy.listener import room_for_callers
+from proxy.log import Log
 from proxy.names import XERO_HOSTS, own_names
 from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.scheduler import Scheduler, Waiting
-from proxy.signals import take_second_interrupt, take_signals
 from proxy.steps import Steps
 from proxy.stores import Store
 from proxy.stores.choice import claims, store
 from proxy.stores.telemetry import StoreTelemetry
 from proxy.telemetry import Record, Telemetry
 from proxy.upstream import Upstream
-from proxy.worker import Daemons
 
-LOG_FLUSH_SECONDS = 2.0
-LOOKUPS = 64
-"""Names that are looked up at once; more only where a resolver hangs."""
 ANSWER_SECONDS = 1.0
 """After the drain, to tell callers of what was broken off."""
 
@@ -78,14 +73,26 @@ class Sidecar:
         kept = StoreTelemetry(registry, log)
         self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)
-        gauges = Gauges(self._look, self.telemetry.tenants, lambda: log.dropped, settings.max_wait_seconds)
+        spool = SpoolFile(
+            settings.spool_dir or None,
+            settings.spool_max_bytes,
+            lambda error: self.telemetry.spool_full(error, spool.held, clock.now()),
+        )
+        gauges = Gauges(
+            self._look,
+            self.telemetry.tenants,
+            lambda: log.dropped,
+            lambda: spool.held,
+            settings.max_wait_seconds,
+        )
         self._upstream = Upstream(
             settings.upstream,
             settings.identity_upstream,
             connect_timeout=settings.connect_timeout_seconds,
             timeout=settings.upstream_timeout_seconds,
             clock=clock,
-            spool_dir=settings.spool_dir or None,
+            spool=spool,
+            most_idle=room_for_callers(),
         )
         self._refreshes = Refreshes(
             AccessMemory(self.telemetry, clock),
@@ -248,7 +255,7 @@ def _pipeline(
         table=load_responses(),
         scheduler=scheduler,
         upstream=upstream,
-        bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, settings.spool_dir or None),
+        bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, upstream.spool),
         telemetry=telemetry,
         budgets=Budgets(settings.retry_budget),
         access=refreshes.access,
@@ -258,39 +265,3 @@ def _pipeline(
         random=random,
         random_bits=os.urandom,
     )
-
-
-async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], None]) -> int:
-    """Run a sidecar until a signal ends it. 0 when it has drained, 1 when it could not start, 2 where
-    no start can mend that: a setting names what must not be used. A SIGINT during the drain ends it: whoever
-    presses Ctrl-C again will not wait.
-    """
-    raise_limit()
-    asyncio.get_running_loop().set_default_executor(Daemons(LOOKUPS, "lookup"))
-    clock = Clock()
-    log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
-    take_library_logs(log, settings.log_level)
-    sidecar = Sidecar(settings, log, clock, Random())
-    collect_garbage()
-    try:
-        return await _run(sidecar, log, started)
-    finally:
-        log.close(LOG_FLUSH_SECONDS)  # in this thread: nothing is left to keep waiting
-
-
-async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -> int:
-    stop = asyncio.Event()
-    take_signals(stop.set, lambda: log.info("read_again"))
-    try:
-        await sidecar.start()
-    except OSError as error:
-        log.error("cannot_start", reason=str(error))  # noqa: TRY400 - the reason is all there is to say
-        return 1
-    except BadSettings as bad:
-        log.error("cannot_start", reason=str(bad))  # noqa: TRY400 - as above
-        return 2
-    started(sidecar)
-    await stop.wait()
-    take_second_interrupt(sidecar.hurry)
-    await sidecar.stop()
-    return 0

@@ -13,8 +13,8 @@ from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Protocol
 
 from proxy.core.framing import BadFraming
+from proxy.disk import PIECE, OnDisk, SpoolFile
 from proxy.flow import Lost
-from proxy.spool import PIECE, UnnamedFile
 
 MEMORY_TOTAL = 64 * 1024 * 1024
 HEAP = 64 * 1024
@@ -52,28 +52,26 @@ class Stream(Protocol):
 class Body:
     """A whole request body. `in_memory` is None where it is on disk."""
 
-    __slots__ = ("_file", "_store", "in_memory", "size")
+    __slots__ = ("_disk", "_store", "in_memory", "size")
 
     def __init__(
-        self, store: BodyStore, size: int, in_memory: bytes | memoryview | None, file: UnnamedFile | None
+        self, store: BodyStore, size: int, in_memory: bytes | memoryview | None, disk: OnDisk | None
     ) -> None:
         self._store = store
-        self._file = file
+        self._disk = disk
         self.size = size
         self.in_memory = in_memory
 
     async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """Yield the body from its start; as often as needed. Raises OSError where the disk fails."""
-        if self._file is None:
+        if self._disk is None:
             held = memoryview(self.in_memory or b"")
             for start in range(0, self.size, HEAP):
                 yield held[start : start + HEAP]
             return
         offset = 0
         while offset < self.size:
-            piece = await self._file.read(offset)
-            if not piece:
-                raise OSError("a kept body is shorter than it was")
+            piece = await self._disk.read(offset)
             offset += len(piece)
             yield piece
             del piece  # or it stays until the next one is there
@@ -82,26 +80,28 @@ class Body:
         """Forget the body and give its memory or disk space back."""
         if self.in_memory is not None:
             self._store.release(self.size)
+        if self._disk is not None:
+            self._disk.close()
         self.in_memory = None
-        self._file = None
+        self._disk = None
 
 
 class BodyStore:
     """Keeps request bodies until nobody can need them again.
 
-    `memory_per_body`, `max_bytes` and `memory_total` are bytes; `spool_dir` None means the system's.
+    `memory_per_body`, `max_bytes` and `memory_total` are bytes; what goes to disk goes into `spool`.
     """
 
     def __init__(
         self,
         memory_per_body: int,
         max_bytes: int,
-        spool_dir: str | None = None,
+        spool: SpoolFile | None = None,
         memory_total: int = MEMORY_TOTAL,
     ) -> None:
         self._memory_per_body = memory_per_body
         self.max_bytes = max_bytes
-        self._spool_dir = spool_dir
+        self._spool = spool or SpoolFile()
         self._memory_total = memory_total
         self.in_memory = 0
         """Bytes of bodies, whole and partial, that are in memory now."""
@@ -114,19 +114,19 @@ class BodyStore:
         """Read `stream` to its end. A declared length over the limit is refused before anything is read."""
         if declared_length is not None and declared_length > self.max_bytes:
             return BodyProblem.TOO_LARGE
-        receipt = _Receipt(self, self._memory_per_body)
+        receipt = _Receipt(self, self._memory_per_body, self._spool)
         goes_to_disk = declared_length is not None and declared_length > self._memory_per_body
         try:
             while piece := await stream.read():
                 if receipt.size + len(piece) > self.max_bytes:
                     return BodyProblem.TOO_LARGE
                 if receipt.held + len(piece) > self._bound(receipt, goes_to_disk=goes_to_disk):
-                    await receipt.spill(self._spool_dir)
+                    await receipt.spill()
                 receipt.add(piece)
                 del piece  # or it stays until the next one has come
                 if self.in_memory > self._memory_total:
-                    await receipt.spill(self._spool_dir)
-            return await receipt.body(self._spool_dir)
+                    await receipt.spill()
+            return await receipt.body()
         except Lost:
             return BodyProblem.GONE
         except Stalled as stalled:
@@ -136,35 +136,36 @@ class BodyStore:
         except OSError:
             return BodyProblem.STORAGE
         finally:
-            receipt.discard()
+            receipt.close()
 
     def _bound(self, receipt: _Receipt, *, goes_to_disk: bool) -> int:
-        goes_to_disk = goes_to_disk or receipt.file is not None
+        goes_to_disk = goes_to_disk or receipt.disk is not None
         return min(PIECE, self._memory_per_body) if goes_to_disk else self._memory_per_body
 
 
 class _Receipt:
-    """A body that is still coming: what of it is in memory, and the file that has the rest.
+    """A body that is still coming: what of it is in memory, and the rest on disk.
 
     Pages of its own are taken one by one as they fill and all go back at once, where a heap copies what grows
     and keeps much of what it is given back.
     """
 
-    __slots__ = ("_buffer", "_pages", "_room", "_store", "file", "held", "size")
+    __slots__ = ("_buffer", "_pages", "_room", "_spool", "_store", "disk", "held", "size")
 
-    def __init__(self, store: BodyStore, room: int) -> None:
+    def __init__(self, store: BodyStore, room: int, spool: SpoolFile) -> None:
         self._store = store
         self._room = room
+        self._spool = spool
         self._buffer = bytearray()
         self._pages: mmap | None = None
-        self.file: UnnamedFile | None = None
+        self.disk: OnDisk | None = None
         self.held = 0
-        """Bytes in memory; at most `room` until there is a file."""
+        """Bytes in memory; at most `room` until something is on disk."""
         self.size = 0
 
     def add(self, piece: bytes) -> None:
         end = self.held + len(piece)
-        if self._pages is None and self.file is None and end > HEAP:
+        if self._pages is None and self.disk is None and end > HEAP:
             self._pages = mmap(-1, self._room, MAP_PRIVATE | MAP_ANONYMOUS)
             self._pages.write(self._buffer)
             self._buffer = bytearray()
@@ -176,21 +177,28 @@ class _Receipt:
         self.size += len(piece)
         self._store.in_memory += len(piece)
 
-    async def spill(self, directory: str | None) -> None:
-        if self.file is None:
-            self.file = UnnamedFile(directory)
+    async def spill(self) -> None:
+        if self.disk is None:
+            self.disk = OnDisk(self._spool)
         if self.held:
-            await self.file.write(self._in_memory(), self.size - self.held)
+            await self.disk.append(self._in_memory())
             self.discard()
 
-    async def body(self, directory: str | None) -> Body:
-        if self.file is not None:
-            await self.spill(directory)
-            return Body(self._store, self.size, None, self.file)
+    async def body(self) -> Body:
+        if self.disk is not None:
+            await self.spill()
+            disk, self.disk = self.disk, None
+            return Body(self._store, self.size, None, disk)
         held = self._in_memory()
         self.held = 0
         # A bytearray has an eighth of its size to spare, which many small bodies would add up.
         return Body(self._store, self.size, held if self._pages else bytes(held), None)
+
+    def close(self) -> None:
+        """Forget what is no body."""
+        self.discard()
+        if self.disk is not None:
+            self.disk.close()
 
     def discard(self) -> None:
         self._store.release(self.held)

@@ -103,7 +103,7 @@ def _span(text: str) -> float:
 
 async def _serve(settings: Settings, *, simulator: bool) -> int:
     gc.disable()  # until all is there: nothing of it is garbage
-    from proxy.app import run_until_stopped
+    from proxy.process import run_until_stopped
 
     if sys.stdout.isatty() and f"{PREFIX}LOG_FORMAT" not in os.environ:
         settings = replace(settings, log_format=LogFormat.CONSOLE)

@@ -63,7 +63,12 @@ class Downstream:
         callers may use for the proxy.
         """
         reception = self._reception
-        self._listener = Listener(lambda: Caller(reception), lambda: len(reception.callers), self._clock)
+        self._listener = Listener(
+            lambda: Caller(reception),
+            # A request whose caller has gone may still take a connection to Xero.
+            lambda: len(reception.callers) + len(reception.left),
+            self._clock,
+        )
         bound = await self._listener.start(host, port)
         reception.own = Own(own.hosts | {host.lower().encode()}, own.domains)
         return bound

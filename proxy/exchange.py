@@ -25,6 +25,7 @@ from proxy.core.heads import (
     without_empty_lines,
 )
 from proxy.core.model import Failure
+from proxy.disk import SpoolFile
 from proxy.flow import HIGH_WATER, Connection, Inflow
 from proxy.response import Response, Truncated
 
@@ -56,7 +57,7 @@ class Exchange(Connection):
         "_poll",
         "_result",
         "_sent",
-        "_spool_dir",
+        "_spool",
         "_timeout",
         "patient",
     )
@@ -67,7 +68,7 @@ class Exchange(Connection):
         lines: Lines,
         *,
         timeout: float,
-        spool_dir: str | None,
+        spool: SpoolFile,
         idle: Callable[[Exchange], None],
         gone: Callable[[Exchange], None],
     ) -> None:
@@ -75,7 +76,7 @@ class Exchange(Connection):
         self._clock = clock
         self._lines = lines
         self._timeout = timeout
-        self._spool_dir = spool_dir
+        self._spool = spool
         self._idle = idle
         self._gone = gone
         self._poll = select.poll()
@@ -267,7 +268,7 @@ class Exchange(Connection):
             self._head_at,
             inflow,
             self.drop,
-            self._spool_dir,
+            self._spool,
         )
 
     def _settle(self, result: Result) -> None:

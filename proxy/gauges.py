@@ -33,14 +33,22 @@ class Names(Protocol):
 
 
 class Gauges:
-    """Asks `look` at each scrape; `dropped` gives the log lines lost so far. `max_wait` is in seconds."""
+    """Asks `look` at each scrape; `dropped` gives the log lines lost so far, `spooled` the bytes of bodies on
+    disk now. `max_wait` is in seconds.
+    """
 
     def __init__(
-        self, look: Callable[[], Steps[Snapshot]], names: Names, dropped: Callable[[], int], max_wait: float
+        self,
+        look: Callable[[], Steps[Snapshot]],
+        names: Names,
+        dropped: Callable[[], int],
+        spooled: Callable[[], int],
+        max_wait: float,
     ) -> None:
         self._look = look
         self._names = names
         self._dropped = dropped
+        self._spooled = spooled
         self._max_wait = max_wait
 
     def metrics(self) -> Steps[list[Metric]]:
@@ -141,6 +149,12 @@ class Gauges:
                 "Organisations and apps that Xero refuses until somebody connects them again.",
                 ("tenant", "reason"),
                 joined.lost,
+            ),
+            (
+                "spool_bytes",
+                "Bytes of uploads and answers that wait on disk, of at most SPOOL_MAX_BYTES.",
+                (),
+                {(): self._spooled()},
             ),
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from proxy.core.fields import Fields
 from proxy.core.framing import BadFraming
+from proxy.disk import SpoolFile
 from proxy.flow import Inflow
 from proxy.spool import Spool
 
@@ -26,9 +27,9 @@ class Response:
     __slots__ = (
         "_ahead",
         "_drop",
+        "_file",
         "_inflow",
         "_spool",
-        "_spool_dir",
         "complete",
         "fields",
         "first",
@@ -50,7 +51,7 @@ class Response:
         head_at: float,
         inflow: Inflow | None = None,
         drop: Callable[[], None] | None = None,
-        spool_dir: str | None = None,
+        file: SpoolFile | None = None,
     ) -> None:
         self.status = status
         self.reason = reason
@@ -64,23 +65,23 @@ class Response:
         self.truncated = False
         self._inflow = inflow
         self._drop = drop
-        self._spool_dir = spool_dir
+        self._file = file
         self._spool: Spool | None = None
         self._ahead: asyncio.Task[None] | None = None
 
     def read_ahead(self, ended: Callable[[bool], None]) -> None:
-        """Take the body from upstream as fast as it comes, whatever the caller's pace.
+        """Take the body from upstream as fast as it comes, at whatever pace it is read, while disk has room.
 
         `ended` is called once: with True when upstream has delivered everything, with False when it was cut.
         Only for a response that is not `complete`.
         """
-        if self._inflow is None:
+        if self._inflow is None or self._file is None:
             raise RuntimeError("a complete response has nothing to read ahead")
         if self._inflow.ended or self._inflow.failed:
             ended(not self._inflow.failed)
         else:
             self._inflow.on_end = ended
-        self._spool = Spool(self._spool_dir)
+        self._spool = Spool(self._file)
         self._inflow.divert = self._spool.offer
         self._ahead = asyncio.get_running_loop().create_task(_fill(self._inflow, self._spool))
 

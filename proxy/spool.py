@@ -1,88 +1,25 @@
-"""Bytes that wait: files without a name, and the read-ahead of a slow caller's response.
-
-A file is unlinked before its first byte is written, so that nothing of it outlives the process. It is
-closed by dropping the last reference and not by a call: a thread may still be writing, and closing
-under it would hand its descriptor number to somebody else.
-"""
+"""The read-ahead of a slow caller's response: a queue that goes on on disk."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import tempfile
 from collections import deque
-from pathlib import Path
 
-from proxy.worker import Daemons
+from proxy.disk import OnDisk, SpoolFile
 
-PIECE = 128 * 1024
 MEMORY = 256 * 1024
-
-_THREADS = Daemons(4, "spool")
-"""Not the loop's own: lookups of names that hang would occupy all of those."""
-
-
-class UnnamedFile:
-    """A file of mode 0600 without a name. Reads and writes happen in a thread and raise OSError."""
-
-    __slots__ = ("_descriptor",)
-
-    def __init__(self, directory: str | None) -> None:
-        self._descriptor = _open(directory or tempfile.gettempdir())
-
-    def __del__(self) -> None:
-        """Close the file."""
-        descriptor = getattr(self, "_descriptor", None)
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._descriptor
-
-    async def write(self, data: bytes | memoryview, offset: int) -> None:
-        """Write all of `data` at `offset`."""
-        await asyncio.get_running_loop().run_in_executor(_THREADS, self._write, data, offset)
-
-    async def read(self, offset: int) -> memoryview:
-        """Read up to `PIECE` bytes at `offset`."""
-        # Not made by the thread: each has a heap of its own, which keeps what it is given back.
-        piece = memoryview(bytearray(PIECE))
-        size = await asyncio.get_running_loop().run_in_executor(_THREADS, self._read, piece, offset)
-        return piece[:size]
-
-    def _write(self, data: bytes | memoryview, offset: int) -> None:
-        rest = memoryview(data)
-        while rest:
-            written = os.pwrite(self._descriptor, rest, offset)
-            rest = rest[written:]
-            offset += written
-
-    def _read(self, piece: memoryview, offset: int) -> int:
-        return os.preadv(self._descriptor, [piece], offset)
-
-
-def _open(directory: str) -> int:
-    tmpfile = getattr(os, "O_TMPFILE", None)  # Linux only
-    if tmpfile is not None:
-        with contextlib.suppress(OSError):  # a file system without O_TMPFILE
-            return os.open(directory, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC | tmpfile, 0o600)
-    descriptor, name = tempfile.mkstemp(dir=directory)
-    Path(name).unlink()
-    return descriptor
 
 
 class Spool:
-    """A queue of bytes: up to `MEMORY` in memory, the rest in a file. One writer, one reader.
+    """A queue of bytes: up to `MEMORY` in memory, the rest in `file`. One writer, one reader.
 
-    Where the file cannot be written the writer waits for the reader: slower, and nothing is lost.
+    Where nothing can be written to disk the writer waits for the reader: slower, and nothing is lost.
     """
 
     __slots__ = (
         "_changed",
         "_closed",
-        "_directory",
+        "_disk",
         "_ended",
         "_error",
         "_file",
@@ -90,15 +27,14 @@ class Spool:
         "_putting",
         "_read",
         "_size",
-        "_written",
     )
 
-    def __init__(self, directory: str | None) -> None:
-        self._directory = directory
+    def __init__(self, file: SpoolFile) -> None:
+        self._file = file
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._file: UnnamedFile | None = None
-        self._read = self._written = 0
+        self._disk: OnDisk | None = None
+        self._read = 0
         self._error: Exception | None = None
         self._ended = self._closed = self._putting = False
         self._changed = asyncio.Event()
@@ -115,21 +51,20 @@ class Spool:
 
     def offer(self, piece: bytes) -> bool:
         """Add bytes where that takes no time; whether it did."""
-        if self._putting or not (self._closed or (self._read == self._written and self._size < MEMORY)):
+        if self._putting or not (self._closed or (self._disk is None and self._size < MEMORY)):
             return False
         self._keep(piece)
         return True
 
     async def _put_on_disk(self, piece: bytes) -> None:
+        disk = self._disk = self._disk or OnDisk(self._file)
         try:
-            self._file = self._file or UnnamedFile(self._directory)
-            await self._file.write(piece, self._written)
+            await disk.append(piece)
         except OSError:
             while not self._emptied():
                 await self._wait()
             self._keep(piece)
             return
-        self._written += len(piece)
         self._changed.set()
 
     def end(self, error: Exception | None = None) -> None:
@@ -141,7 +76,7 @@ class Spool:
         """Forget everything; later `put`s are swallowed."""
         self._closed = True
         self._pieces.clear()
-        self._file = None
+        self._forget_disk()
         self._changed.set()
 
     async def get(self) -> bytes | memoryview:
@@ -152,22 +87,33 @@ class Spool:
                 self._size -= len(piece)
                 self._changed.set()
                 return piece
-            if self._file is not None and self._read < self._written:
-                return await self._from_file(self._file)
+            if self._disk is not None and self._read < self._disk.size:
+                return await self._from_disk(self._disk)
             if self._closed or self._ended:
                 if self._error is not None:
                     raise self._error
                 return b""
             await self._wait()
 
-    async def _from_file(self, file: UnnamedFile) -> memoryview:
-        data = await file.read(self._read)
-        self._read += len(data)
-        self._changed.set()
+    async def _from_disk(self, disk: OnDisk) -> memoryview:
+        data = await disk.read(self._read)
+        if self._disk is disk:  # else it was closed meanwhile
+            self._read += len(data)
+            disk.release(self._read)
+            if self._read == disk.size and not self._putting:
+                self._forget_disk()
+            self._changed.set()
         return data
 
+    def _forget_disk(self) -> None:
+        if self._disk is not None:
+            self._disk.close()
+        self._disk, self._read = None, 0
+
     def _emptied(self) -> bool:
-        return self._closed or not (self._size or self._read < self._written)
+        if self._disk is not None and self._read == self._disk.size:
+            self._forget_disk()
+        return self._closed or not (self._size or self._disk)
 
     def _keep(self, piece: bytes) -> None:
         if not self._closed:

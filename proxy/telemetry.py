@@ -24,6 +24,7 @@ from proxy.spent_limits import LimitChange
 from proxy.tallies import Metrics
 
 FIRST_FAILURE = 400
+SPOOL_SILENCE_SECONDS = 60.0
 FIRST_FAILURE_OF_OURS = 500
 TOO_MANY_REQUESTS = 429
 INTERNAL = "internal"
@@ -105,6 +106,7 @@ class Telemetry:
     ) -> None:
         self.tenants = TenantNames(tenant_label)
         self.failures = LastFailures()
+        self._spool_silent_until = 0.0
         self._log = log
         _describe_process(registry, version)
         metrics = Metrics(registry)
@@ -265,6 +267,12 @@ class Telemetry:
             app=change.app,
             tenant=change.tenant,
         )
+
+    def spool_full(self, error: OSError, held: int, now: float) -> None:
+        """Write a line, at most one a minute, that no more can wait on disk, where `held` bytes do."""
+        if now >= self._spool_silent_until:
+            self._spool_silent_until = now + SPOOL_SILENCE_SECONDS
+            self._log.warning("spool_full", reason=error.strerror or str(error), bytes=held)
 
     def token_answer(self, source: str) -> None:
         """A request for tokens was answered by a call of its own, by a shared one, or with what was kept."""

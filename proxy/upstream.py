@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from dataclasses import dataclass
 from functools import partial
@@ -20,22 +19,26 @@ from math import inf
 from config.values import Origin
 from proxy.body import Body
 from proxy.clock import Clock
+from proxy.connecting import (
+    UNACKNOWLEDGED,
+    bear_silence,
+    connect_failure,
+    default_tls,
+    notice_death,
+    open_connection,
+    unsent,
+)
 from proxy.core.heads import Lines
 from proxy.core.model import Failure, Headers, Host
 from proxy.deadlines import Deadlines
+from proxy.disk import SpoolFile
 from proxy.exchange import Exchange, Result
 from proxy.flow import Lost
 from proxy.response import Response
-from proxy.tls import Tls
 
 SMALL_BODY = 64 * 1024
 IDLE_SECONDS = 50.0
 MAX_IDLE = 256
-HAPPY_EYEBALLS_DELAY = 0.25
-_DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""Seconds of silence before the first probe and between probes; probes."""
-UNACKNOWLEDGED = 60.0
-"""Seconds for which what was sent may stay unacknowledged; a host that lives acknowledges at once."""
 _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -54,10 +57,10 @@ class Outbound:
 
 
 class Upstream:
-    """Pooled connections to Xero's two hosts. Timeouts are seconds.
+    """Connections to Xero's two hosts, of which at most `most_idle` to each are kept. Timeouts are seconds.
 
     `timeout` runs from the start of sending to the end of the response, or to its first 64 KiB where it is
-    larger, and from then on from one piece of its body to the next.
+    larger, and from then on from one piece of its body to the next. What is read ahead waits in `spool`.
     """
 
     def __init__(
@@ -68,8 +71,9 @@ class Upstream:
         connect_timeout: float,
         timeout: float,
         clock: Clock,
-        spool_dir: str | None = None,
+        spool: SpoolFile | None = None,
         idle_seconds: float = IDLE_SECONDS,
+        most_idle: int = MAX_IDLE,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._origins = {Host.API: api, Host.IDENTITY: identity}
@@ -77,14 +81,15 @@ class Upstream:
         self._connect_timeout = connect_timeout
         self._timeout = timeout
         self._clock = clock
-        self._spool_dir = spool_dir
+        self.spool = spool or SpoolFile()
         self._idle_seconds = idle_seconds
+        self._most_idle = min(MAX_IDLE, most_idle)
         needs_tls = "https" in (api.scheme, identity.scheme)
-        self._tls = (tls or _default_tls()) if needs_tls else None
+        self._tls = (tls or default_tls()) if needs_tls else None
         self._lines = Lines()
         self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
         self._open: set[Exchange] = set()
-        self._connecting: set[asyncio.Future[Exchange]] = set()
+        self._connecting: set[asyncio.Future[None]] = set()
         self._deadlines = Deadlines(clock)
         self._closed = False
 
@@ -108,7 +113,7 @@ class Upstream:
             else:
                 if outbound.go_by == inf:
                     exchange.patient = True  # one that takes no more for a while need not be dead
-                    _bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
+                    bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
                 exchange.transport.write(head)
                 await self._write(exchange, body, outbound.go_by)
             answer = await result
@@ -173,12 +178,12 @@ class Upstream:
 
     def _keep(self, host: Host, exchange: Exchange) -> None:
         idle = self._idle[host]
-        if self._closed or len(idle) >= MAX_IDLE:
+        if self._closed or len(idle) >= self._most_idle:
             exchange.transport.close()
             return
         if exchange.patient:
             exchange.patient = False
-            _bear_silence(exchange, UNACKNOWLEDGED)
+            bear_silence(exchange, UNACKNOWLEDGED)
         exchange.deadline = self._clock.now() + self._idle_seconds
         idle.append(exchange)
 
@@ -191,7 +196,10 @@ class Upstream:
     async def _connect(self, host: Host) -> Exchange | Failure:
         if self._closed:
             return _CLOSED
-        connecting = asyncio.ensure_future(self._open_connection(host))
+        exchange = self._exchange(host)
+        connecting = asyncio.ensure_future(
+            open_connection(exchange, self._origins[host], self._tls, self._clock)
+        )
         self._connecting.add(connecting)
         try:
             done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
@@ -202,11 +210,11 @@ class Upstream:
         if connecting.cancelled():
             return _CLOSED
         if not done:
-            return _unsent("connect_failed", "connection_timeout", "No connection came about in time.")
+            return unsent("connect_failed", "connection_timeout", "No connection came about in time.")
         try:
-            exchange = connecting.result()
+            connecting.result()
         except OSError as error:
-            return _connect_failure(error)
+            return connect_failure(error)
         return self._take_up(exchange)
 
     def _take_up(self, exchange: Exchange) -> Exchange | Failure:
@@ -214,25 +222,12 @@ class Upstream:
             exchange.drop()
             return _CLOSED
         if exchange.transport.is_closing():
-            return _unsent(
+            return unsent(
                 "connect_failed", "connection_terminated", "Xero closed the new connection at once."
             )
-        _notice_death(exchange)
+        notice_death(exchange)
         self._open.add(exchange)
         self._deadlines.watch(exchange)
-        return exchange
-
-    async def _open_connection(self, host: Host) -> Exchange:
-        """Resolve, connect and, where there is to be TLS, shake hands. Raises OSError."""
-        origin, exchange = self._origins[host], self._exchange(host)
-        tls = None
-        if self._tls is not None and origin.scheme == "https":
-            tls = Tls(exchange, self._tls, origin.host)
-        await asyncio.get_running_loop().create_connection(
-            lambda: tls or exchange, origin.host, origin.port, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY
-        )
-        if tls is not None:
-            await tls.ready()
         return exchange
 
     def _exchange(self, host: Host) -> Exchange:
@@ -240,60 +235,11 @@ class Upstream:
             self._clock,
             self._lines,
             timeout=self._timeout,
-            spool_dir=self._spool_dir,
+            spool=self.spool,
             idle=partial(self._keep, host),
             gone=partial(self._forget, host),
         )
 
 
-def _connect_failure(error: OSError) -> Failure:
-    match error:
-        case socket.gaierror():
-            return _unsent("dns_failed", "dns_error", "The name of Xero's host could not be resolved.")
-        case ssl.SSLCertVerificationError():
-            return _unsent(
-                "tls_failed", "tls_certificate_error", "The certificate of Xero's host is not valid."
-            )
-        case ssl.SSLError() | ConnectionResetError():  # only a handshake can be reset: before it is a refusal
-            return _unsent("tls_failed", "tls_protocol_error", "No TLS connection to Xero's host came about.")
-        case ConnectionRefusedError():
-            return _unsent("connect_failed", "connection_refused", "Xero's host refused the connection.")
-        case _:
-            return _unsent("connect_failed", "destination_unavailable", "Xero's host could not be reached.")
-
-
-def _notice_death(exchange: Exchange) -> None:
-    """Let the kernel end a connection whose peer vanished without a word within about a minute.
-
-    Otherwise a keyed write waits for the whole timeout, after which its key is too old to send it again.
-    """
-    connection = exchange.transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _DEATH.items():
-        if (option := getattr(socket, name, None)) is not None:  # Linux has them all
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
-    _bear_silence(exchange, UNACKNOWLEDGED)
-
-
-def _bear_silence(exchange: Exchange, seconds: float) -> None:
-    """Let what was sent stay unacknowledged for so long, or wait until the peer has room for it again."""
-    if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
-        connection = exchange.transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
-
-
-def _unsent(name: str, error: str, detail: str) -> Failure:
-    return Failure(name, sent=False, error=error, detail=detail)
-
-
-_TOO_LATE = _unsent("refused_deadline", "http_request_denied", "Xero may have forgotten the key by now.")
-_CLOSED = _unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")
-
-
-def _default_tls() -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+_TOO_LATE = unsent("refused_deadline", "http_request_denied", "Xero may have forgotten the key by now.")
+_CLOSED = unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")

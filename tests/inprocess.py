@@ -26,6 +26,7 @@ from proxy.core.holds import HoldTimes
 from proxy.core.idempotency import Keys
 from proxy.core.model import Failure, Headers
 from proxy.core.retry import Backoff, Budgets
+from proxy.disk import SpoolFile
 from proxy.flow import Inflow, Lost
 from proxy.log import Log
 from proxy.pipeline import Pipeline, Policy
@@ -195,7 +196,15 @@ def streamed(
     """A response of which only `first` is here; the rest is put into the inflow."""
     inflow = Inflow(cast("asyncio.Transport", _NoTransport()))
     begun = Response(
-        status, b"", Fields(headers), first=first, length=None, head_at=clock.now(), inflow=inflow, drop=drop
+        status,
+        b"",
+        Fields(headers),
+        first=first,
+        length=None,
+        head_at=clock.now(),
+        inflow=inflow,
+        drop=drop,
+        file=SpoolFile(),
     )
     return begun, inflow
 

@@ -81,7 +81,9 @@ class Operators:
         self.store = StoreTelemetry(self.registry, self.log)
 
     def show(self, snapshot: Snapshot) -> None:
-        gauges = Gauges(lambda: seen(snapshot), self.telemetry.tenants, lambda: self.log.dropped, 120.0)
+        gauges = Gauges(
+            lambda: seen(snapshot), self.telemetry.tenants, lambda: self.log.dropped, lambda: 0, 120.0
+        )
         self.registry.register(Scraped(gauges))
 
     def samples(self, name: str) -> dict[tuple[tuple[str, str], ...], float]:

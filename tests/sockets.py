@@ -18,6 +18,7 @@ from proxy.call import Call
 from proxy.clock import Clock
 from proxy.core.headers import end_to_end_request, end_to_end_response
 from proxy.core.model import Failure, Headers, Host
+from proxy.disk import SpoolFile
 from proxy.downstream import Downstream
 from proxy.reception import Handler
 from proxy.response import Response
@@ -253,7 +254,7 @@ async def ok(call: Call) -> None:
     await call.respond(200, b"OK", ((b"X-Target", call.target),), call.method.encode())
 
 
-async def kept(data: bytes, memory: int = 1_000_000) -> Body:
+async def kept(data: bytes, memory: int = 1_000_000, spool: SpoolFile | None = None) -> Body:
     """A body that is kept: on disk where it is larger than `memory`."""
 
     class Whole:
@@ -263,7 +264,7 @@ async def kept(data: bytes, memory: int = 1_000_000) -> Body:
             piece, self.left = self.left, b""
             return piece
 
-    body = await BodyStore(memory, 100_000_000).keep(Whole(), None)
+    body = await BodyStore(memory, 100_000_000, spool).keep(Whole(), None)
     assert isinstance(body, Body)
     return body
 

@@ -35,6 +35,7 @@ LAYERS = (
         "proxy.admin",
     ),
     ("proxy.app",),
+    ("proxy.process",),
     ("proxy.demo",),
     ("proxy.cli", "proxy.__main__"),
 )
@@ -48,7 +49,7 @@ PURE = """
 """What the core may import besides itself: nothing that waits, reads a clock or does I/O."""
 
 SIMULATOR_USERS = ("proxy.simulator", "proxy.cli", "proxy.demo", "tests")
-RANDOM_MAKERS = ("proxy.app", "proxy.cli", "proxy.demo", "proxy.simulator", "tests")
+RANDOM_MAKERS = ("proxy.process", "proxy.cli", "proxy.demo", "proxy.simulator", "tests")
 CLOCK_READERS = ("proxy.clock", "tests.bench")
 CLOCKS = (
     "time",

@@ -2,19 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.body import Body, BodyProblem, BodyStore, Stalled
-from proxy.clock import Clock
 from proxy.core.framing import BadFraming
+from proxy.disk import PIECE, SpoolFile
 from proxy.flow import Lost
-from proxy.spool import MEMORY, PIECE, Spool, UnnamedFile
 
 
 class Pieces:
@@ -104,7 +100,7 @@ async def test_a_declared_length_over_the_limit_is_refused_before_anything_is_re
 
 
 async def test_a_body_that_grows_over_the_limit_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    store = BodyStore(2, 10, str(tmp_path))
+    store = BodyStore(2, 10, SpoolFile(str(tmp_path)))
     assert await store.keep(Pieces(b"abc", b"defghij", b"k"), None) is BodyProblem.TOO_LARGE
     assert store.in_memory == 0
 
@@ -124,7 +120,7 @@ async def test_a_body_that_does_not_come_whole_is_a_problem(error: Exception, pr
 
 
 async def test_a_disk_that_cannot_be_written_is_a_problem_not_a_crash(tmp_path: Path) -> None:
-    store = BodyStore(2, 100, str(tmp_path / "absent"))
+    store = BodyStore(2, 100, SpoolFile(str(tmp_path / "absent")))
     assert await store.keep(Pieces(b"abc"), None) is BodyProblem.STORAGE
     assert store.in_memory == 0
 
@@ -166,91 +162,6 @@ async def test_bodies_that_are_still_coming_count_towards_the_cap() -> None:
         assert await whole(body.pieces()) == b"x" * 900
         body.close()
     assert store.in_memory == 0
-
-
-def test_a_spool_file_has_no_name_and_is_for_the_owner_only(tmp_path: Path) -> None:
-    file = UnnamedFile(str(tmp_path))
-    details = os.fstat(file.fileno())
-    assert list(tmp_path.iterdir()) == []
-    assert (stat.S_IMODE(details.st_mode), details.st_nlink) == (0o600, 0)
-
-
-def test_so_it_is_where_the_file_system_must_name_it_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
-    test_a_spool_file_has_no_name_and_is_for_the_owner_only(tmp_path)
-
-
-def test_a_forgotten_file_is_closed() -> None:
-    file = UnnamedFile(None)
-    descriptor = file.fileno()
-    del file
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(descriptor)
-
-
-@given(st.lists(st.binary(min_size=1, max_size=30), max_size=12), st.lists(st.booleans(), max_size=24))
-def test_what_goes_into_a_spool_comes_out_in_order_whoever_is_faster(
-    pieces: list[bytes], turns: list[bool]
-) -> None:
-    async def run() -> None:
-        spool = Spool(None)
-        out = b""
-        left = [piece * (MEMORY // 20) for piece in pieces]
-        sent = list(left)
-        for put in turns:
-            if put and left:
-                await spool.put(left.pop(0))
-            elif len(out) < sum(map(len, sent[: len(sent) - len(left)])):
-                out += await spool.get()
-        for piece in left:
-            await spool.put(piece)
-        spool.end()
-        while data := await spool.get():
-            out += data
-        assert out == b"".join(sent)
-
-    asyncio.run(run())
-
-
-async def test_a_spool_that_cannot_be_written_makes_the_writer_wait_and_loses_nothing(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "absent"))
-    await spool.put(b"a" * MEMORY)
-    writing = asyncio.create_task(spool.put(b"b"))
-    assert await spool.get() == b"a" * MEMORY
-    await writing
-    assert await spool.get() == b"b"
-
-
-async def test_nothing_overtakes_what_is_on_its_way_to_disk() -> None:
-    spool = Spool(None)
-    assert spool.offer(b"a" * MEMORY)
-    writing = asyncio.create_task(spool.put(b"b"))
-    await Clock().sleep_until(0)
-    assert await spool.get() == b"a" * MEMORY
-    assert not spool.offer(b"c")
-    await writing
-    assert [await spool.get(), spool.offer(b"c"), await spool.get()] == [b"b", True, b"c"]
-
-
-async def test_a_closed_spool_swallows_and_releases_its_writer(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path / "absent"))
-    await spool.put(b"a" * MEMORY)
-    writing = asyncio.create_task(spool.put(b"b"))
-    spool.close()
-    await writing
-    await spool.put(b"c")
-    assert await spool.get() == b""
-
-
-async def test_a_spool_gives_out_what_came_before_the_error() -> None:
-    spool = Spool(None)
-    await spool.put(b"a")
-    spool.end(Lost())
-    assert await spool.get() == b"a"
-    with pytest.raises(Lost):
-        await spool.get()
 
 
 async def test_a_body_that_is_known_to_be_large_goes_to_disk_from_its_first_piece() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
+from proxy.disk import SpoolFile
 from tests.sockets import (
     OK,
     Close,
@@ -199,9 +200,9 @@ async def tls_origin() -> AsyncIterator[Origin]:
 
 
 async def test_a_kept_body_that_cannot_be_read_gives_the_attempt_up_half_sent() -> None:
-    body = await kept(b"x" * 1_000_000, memory=1)
-    assert body._file is not None
-    os.ftruncate(body._file.fileno(), 300_000)
+    spool = SpoolFile()
+    body = await kept(b"x" * 1_000_000, 1, spool)
+    os.ftruncate(spool.fileno(), 300_000)
     async with answering(OK) as (up, seen):
         failure = await bad(up, get(method="POST", body=body))
     assert (failure.name, failure.sent, failure.error) == ("upstream_reset", True, "proxy_internal_error")

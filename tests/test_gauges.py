@@ -22,7 +22,8 @@ class AsTheyAre:
 def scrape(snapshot: Snapshot, names: Names | None = None) -> dict[str, Samples]:
     """Metric to label values to value; a series that appears twice is an error."""
     found: dict[str, Samples] = {}
-    for family in whole(Gauges(lambda: seen(snapshot), names or AsTheyAre(), lambda: 7, 90.0).metrics()):
+    gauges = Gauges(lambda: seen(snapshot), names or AsTheyAre(), lambda: 7, lambda: 9, 90.0)
+    for family in whole(gauges.metrics()):
         of_name = found.setdefault(family.name.removeprefix("xero_proxy_"), {})
         for sample in family.samples:
             key = tuple(sample.labels.values())
@@ -32,7 +33,7 @@ def scrape(snapshot: Snapshot, names: Names | None = None) -> dict[str, Samples]
 
 
 def test_lost_log_lines_are_counted() -> None:
-    assert scrape(Snapshot())["log_dropped"] == {(): 7}
+    assert (scrape(Snapshot())["log_dropped"], scrape(Snapshot())["spool_bytes"]) == ({(): 7}, {(): 9})
 
 
 def test_the_store_tells_whether_it_is_there_and_for_how_many() -> None:

@@ -39,6 +39,7 @@ CONTRACT = {
     "connections_lost": ("gauge", {"tenant", "reason"}),
     "response_bytes_total": ("counter", {"tenant", "api"}),
     "build_info": ("gauge", {"version", "python"}),
+    "spool_bytes": ("gauge", set()),
     "log_dropped_total": ("counter", set()),
     "event_loop_lag_seconds": ("histogram", set()),
     "store_up": ("gauge", {"kind"}),

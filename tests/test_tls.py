@@ -279,10 +279,7 @@ async def test_a_connection_that_ended_leaves_nothing_for_the_garbage_collector(
         gc.enable()
 
 
-async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("proxy.upstream.MAX_IDLE", 0)
+async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept() -> None:
     said: list[bytes] = []
 
     async def act(peer: Peer) -> None:
@@ -290,7 +287,7 @@ async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept(
         peer.incoming.write(await peer.reader.read())
         said.append(peer.tls.read(1))
 
-    async with acting(act) as up:
+    async with acting(act, most_idle=0) as up:
         await good(up)
         await until(lambda: said)
     assert said == [b""]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gzip
 import socket
+from typing import Any
 
 import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
-from proxy.core.model import Failure, Host
-from proxy.exchange import Exchange
+from proxy.connecting import open_connection
+from proxy.core.model import Failure
 from proxy.upstream import Upstream
 from tests.sockets import OK, Close, answering, bad, get, good, kept, read_request, serving, until, upstream
 
@@ -241,15 +242,13 @@ async def test_nothing_goes_out_on_a_connection_that_comes_about_just_as_all_are
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with answering(OK) as (up, seen):
-        connect = up._open_connection
         closings = []
 
-        async def connect_and_close(host: Host) -> Exchange:
-            exchange = await connect(host)
+        async def connect_and_close(*arguments: Any) -> None:
+            await open_connection(*arguments)
             closings.append(asyncio.create_task(up.close()))
-            return exchange
 
-        monkeypatch.setattr(up, "_open_connection", connect_and_close)
+        monkeypatch.setattr("proxy.upstream.open_connection", connect_and_close)
         failure = await bad(up)
         await closings[0]
     assert (failure.name, failure.sent, seen.requests) == ("connect_failed", False, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deploy.grafana.panels import HALF, Panel, Query, bars, lines
+from deploy.grafana.panels import Panel, Query, bars, lines
 from deploy.grafana.queries import API, OURS, TENANT, percentile, rate
 
 
@@ -77,13 +77,20 @@ def the_process() -> Sequence[Panel]:
             "Falls to zero where a sidecar was started again.",
             "s",
             Query(f"time() - process_start_time_seconds {OURS}", "{{instance}}"),
-            width=HALF,
+            width=8,
         ),
         lines(
             "Log lines lost",
             "Lines that nobody took in time: the reader of the log is slow or stopped.",
             "cps",
             Query("rate(xero_proxy_log_dropped_total[$__rate_interval])", "{{instance}}"),
-            width=HALF,
+            width=8,
+        ),
+        lines(
+            "Bodies on disk",
+            "Uploads that wait and answers that callers have not read yet, together.",
+            "bytes",
+            Query("max by (instance) (xero_proxy_spool_bytes)", "{{instance}}"),
+            width=8,
         ),
     )

@@ -16,11 +16,12 @@ import sys
 import tempfile
 
 from config.settings import Settings
-from proxy.app import LOG_FLUSH_SECONDS, CannotListen
+from proxy.app import CannotListen
 from proxy.clock import Clock
 from proxy.demo.run import demo
 from proxy.demo.terminal import Display, display_for
 from proxy.log import Log, take_library_logs
+from proxy.process import LOG_FLUSH_SECONDS
 from proxy.signals import take_signals
 
 __all__ = ["run_demo"]

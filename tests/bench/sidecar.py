@@ -21,6 +21,7 @@ from proxy.call import Call
 from proxy.core.fields import Fields
 from proxy.core.idempotency import Keys
 from proxy.core.strict import Accepted, RequestHead
+from proxy.disk import SpoolFile
 from proxy.log import Log
 from proxy.pipeline import Pipeline
 from proxy.refreshes import Refreshes
@@ -45,6 +46,7 @@ class _Direct:
 
     def __init__(self, organisation: Organisation) -> None:
         self._organisation = organisation
+        self.spool = SpoolFile()
 
     async def send(self, outbound: Outbound) -> Response:
         """Send once."""

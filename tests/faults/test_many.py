@@ -45,7 +45,8 @@ def observed(clock: Clock) -> Iterator[tuple[CollectorRegistry, Telemetry, Sched
     settings = read_settings({})
     store = choice.store(settings, clock, Random(0), Keys(), StoreTelemetry(registry, log))
     scheduler = _scheduler(settings, store, clock, telemetry)
-    registry.register(Scraped(Gauges(scheduler.look, telemetry.tenants, lambda: log.dropped, 120.0)))
+    gauges = Gauges(scheduler.look, telemetry.tenants, lambda: log.dropped, lambda: 0, 120.0)
+    registry.register(Scraped(gauges))
     try:
         yield registry, telemetry, scheduler
     finally:

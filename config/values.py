@@ -160,6 +160,12 @@ def shown(key: str, value: object, mask: str) -> str:
             return str(value)
 
 
+def redis_host(url: str) -> str:
+    """The host in a Redis address, empty where its parts are not plain."""
+    plain = _PLAIN_REDIS.fullmatch(url)
+    return "" if plain is None else plain[3].rpartition("@")[2].partition(":")[0]
+
+
 def _read_address(text: str) -> Address | None:
     parts = _host_and_port(text)
     return None if parts is None or parts[1] is None else Address(parts[0], parts[1])

@@ -188,7 +188,8 @@ class Sidecar:
 
     def _look(self) -> Steps[Snapshot]:
         seen = yield from self.scheduler.look()
-        return replace(seen, connections=self._refreshes.access.view(self._clock.now()))
+        refused = self._refreshes.access.view(self._clock.now())
+        return replace(seen, connections=refused, upstreams=self._upstream.view())
 
     def _refuse(self, kind: str, detail: str, method: str) -> tuple[int, Headers, bytes]:
         """The answer to what never became a request, counted and logged like any other."""

@@ -92,7 +92,9 @@ class Sender:
 
     def _classify(self, job: Job, outcome: Response | Failure) -> ResponseClass:
         if isinstance(outcome, Failure):
+            job.record.detail = outcome.detail
             return failure_class(self._table, outcome.name)
+        job.record.detail = ""
         job.record.received = outcome.status
         job.record.correlation_id = correlation_id(outcome.fields)
         return classify(

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from config.settings import PREFIX, BadSettings, Settings, effective, read_settings
+from config.settings import PREFIX, BadSettings, Settings, read_settings
 from config.values import ORIGIN, LogFormat
 from proxy import __version__
 from proxy.banner import banner, reached_at
@@ -24,7 +24,7 @@ from proxy.banner import banner, reached_at
 if TYPE_CHECKING:
     from proxy.app import Sidecar
 
-DONE, FAILED, BAD_SETTINGS = 0, 1, 2
+BAD_SETTINGS = 2
 FREE_PORTS = {f"{PREFIX}LISTEN": "127.0.0.1:0", f"{PREFIX}ADMIN_LISTEN": "127.0.0.1:0"}
 """Where the demo listens unless it is told otherwise, so that it runs beside a sidecar that serves."""
 
@@ -43,25 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Bad settings; nothing was started.", *bad.problems, sep="\n  ", file=sys.stderr)
         return BAD_SETTINGS
     if command.name == "check":
-        return _check(settings)
+        from proxy.check import run_check
+
+        return run_check(settings, connect=command.connect)
     if command.name == "demo":
         from proxy.demo import run_demo
 
         return run_demo(settings, seconds=command.seconds, plain=command.plain)
     return asyncio.run(_serve(settings, simulator=command.simulator))
-
-
-def _check(settings: Settings) -> int:
-    """Print what is in effect. A reader that has seen enough, as `head` has, is no failure."""
-    try:
-        print(*(f"{name}={value}" for name, value in effective(settings)), sep="\n", flush=True)
-    except OSError as error:  # what is left of the output must not fail again when the interpreter flushes it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return DONE
-        sys.stderr.write(f"xero-proxy check: cannot write: {error.strerror}\n")
-        return FAILED
-    return DONE
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,7 +71,15 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="start the Xero simulator too and use it as the upstream, for a first look",
     )
-    commands.add_parser("check", help="print the effective settings, or name every bad one and exit 2")
+    check = commands.add_parser(
+        "check",
+        help="print the effective settings and warn of dangerous ones, or name the bad ones and exit 2",
+    )
+    check.add_argument(
+        "--connect",
+        action="store_true",
+        help="try both upstreams and Redis too, and say what failed",
+    )
     commands.add_parser("simulator", help="run the Xero simulator alone, for your own tests", add_help=False)
     demo = commands.add_parser("demo", help="simulator, sidecar and a sample load together")
     demo.add_argument("--seconds", type=_span, default=40.0, help="how long it takes, 4 to 180 (default: 40)")

@@ -2,10 +2,9 @@
 
 The connection is good for another request only if the whole request was sent, the whole response was
 read, its framing leaves no doubt where that ends, nothing came after it and both sides want to keep it.
-Whatever arrives while nobody asked ends the connection, so that it can never be taken for the next caller's
-answer. A message that is complete is an answer, whatever comes behind it.
-
-1xx responses are swallowed, and do not move the deadline; a 101 was never asked for and is garbage.
+What arrives while nobody asked ends the connection, so that it is never taken for the next caller's answer. A
+complete message is an answer, whatever comes behind it. 1xx responses are swallowed, and do not move the
+deadline; a 101 was never asked for and is garbage.
 """
 
 from __future__ import annotations

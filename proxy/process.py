@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
+from config.dangers import dangers
 from config.settings import BadSettings, Settings
 from proxy.app import Sidecar
 from proxy.clock import Clock
@@ -30,6 +31,8 @@ async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], Non
     clock = Clock()
     log = Log(clock.wall, level=settings.log_level, form=settings.log_format)
     take_library_logs(log, settings.log_level)
+    for danger in dangers(settings):
+        log.warning("dangerous_setting", detail=danger)
     sidecar = Sidecar(settings, log, clock, Random())
     collect_garbage()
     try:

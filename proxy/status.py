@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from proxy.core.model import ConnectionView, HoldView, Snapshot, TenantView
+from proxy.core.model import ConnectionView, HoldView, Snapshot, TenantView, UpstreamView
 from proxy.last_failures import FailureView
 from proxy.log import lenient_json
 from proxy.states import Known, State, known, states
@@ -50,6 +50,7 @@ def as_json(status: Status) -> Steps[bytes]:
         "draining": snapshot.draining,
         "waiting": snapshot.waiting,
         "store": snapshot.store,
+        "upstreams": [upstream_json(upstream) for upstream in snapshot.upstreams],
     }
     lists: dict[str, Iterable[object]] = {
         "connections_lost": (connection_json(lost, wall) for lost in snapshot.connections),
@@ -67,6 +68,14 @@ def as_json(status: Status) -> Steps[bytes]:
         text.append(b"]")
     text.append(b"}")
     return b"".join(text)
+
+
+def upstream_json(upstream: UpstreamView) -> dict[str, Any]:
+    """One of Xero's hosts; times are to the millisecond."""
+    shown = asdict(upstream)
+    for name in ("connected_seconds", "error_seconds"):
+        shown[name] = None if shown[name] is None else round(shown[name], 3)
+    return shown
 
 
 def tenant_json(tenant: TenantView, of_all: Known, wall: float) -> dict[str, Any]:

@@ -43,8 +43,9 @@ class Record:
 
     `arrived` is on the clock's scale, sizes are bytes of bodies. `tenant` is empty where the request belongs
     to no organisation. `limit` is the limit or the reason of the hold that blocked longest, `error` a type of
-    RFC 9209, `gone_at` the stage in which the caller left; each is empty where there is none. `received` is
-    the upstream's status. Of `attempts`, each of which used a permit, `sends` left this process.
+    RFC 9209, `detail` what went wrong with the last attempt, `gone_at` the stage in which the caller left;
+    each is empty where there is none. `received` is the upstream's status. Of `attempts`, each of which used
+    a permit, `sends` left this process.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Record:
     bytes_out: int = 0
     correlation_id: str = ""
     error: str = ""
+    detail: str = ""
     gone_at: str = ""
     received: int | None = None
 
@@ -209,6 +211,7 @@ class Telemetry:
                 "bytes_out": record.bytes_out,
                 "xero_correlation_id": record.correlation_id,
                 "error": record.error,
+                "detail": record.detail,
                 "gone_at": record.gone_at,
             },
         )

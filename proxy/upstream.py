@@ -21,6 +21,7 @@ from proxy.body import Body
 from proxy.clock import Clock
 from proxy.connecting import (
     UNACKNOWLEDGED,
+    Contact,
     bear_silence,
     connect_failure,
     default_tls,
@@ -29,7 +30,7 @@ from proxy.connecting import (
     unsent,
 )
 from proxy.core.heads import Lines
-from proxy.core.model import Failure, Headers, Host
+from proxy.core.model import Failure, Headers, Host, UpstreamView
 from proxy.deadlines import Deadlines
 from proxy.disk import SpoolFile
 from proxy.exchange import Exchange, Result
@@ -88,6 +89,7 @@ class Upstream:
         self._tls = (tls or default_tls()) if needs_tls else None
         self._lines = Lines()
         self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
+        self._contacts = {host: Contact() for host in Host}
         self._open: set[Exchange] = set()
         self._connecting: set[asyncio.Future[None]] = set()
         self._deadlines = Deadlines(clock)
@@ -193,13 +195,30 @@ class Upstream:
         with contextlib.suppress(ValueError):
             self._idle[host].remove(exchange)
 
+    async def reach(self, host: Host) -> Failure | None:
+        """Connect and leave again; what went wrong."""
+        exchange = await self._connect(host)
+        if isinstance(exchange, Failure):
+            return exchange
+        exchange.transport.close()
+        return None
+
+    def view(self) -> tuple[UpstreamView, ...]:
+        """Both hosts, and how connections to them fared."""
+        now = self._clock.now()
+        return tuple(self._contacts[host].view(host.value, str(self._origins[host]), now) for host in Host)
+
     async def _connect(self, host: Host) -> Exchange | Failure:
+        made = await self._try_to_connect(host)
+        if made is not _CLOSED:
+            self._contacts[host].note(made, self._clock.now())
+        return made
+
+    async def _try_to_connect(self, host: Host) -> Exchange | Failure:
         if self._closed:
             return _CLOSED
-        exchange = self._exchange(host)
-        connecting = asyncio.ensure_future(
-            open_connection(exchange, self._origins[host], self._tls, self._clock)
-        )
+        exchange, origin = self._exchange(host), self._origins[host]
+        connecting = asyncio.ensure_future(open_connection(exchange, origin, self._tls, self._clock))
         self._connecting.add(connecting)
         try:
             done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
@@ -210,21 +229,21 @@ class Upstream:
         if connecting.cancelled():
             return _CLOSED
         if not done:
-            return unsent("connect_failed", "connection_timeout", "No connection came about in time.")
+            detail = f"No connection to {origin.authority.decode()} within {self._connect_timeout:g} s."
+            return unsent("connect_failed", "connection_timeout", detail)
         try:
             connecting.result()
         except OSError as error:
-            return connect_failure(error)
-        return self._take_up(exchange)
+            return connect_failure(error, origin)
+        return self._take_up(exchange, origin)
 
-    def _take_up(self, exchange: Exchange) -> Exchange | Failure:
+    def _take_up(self, exchange: Exchange, origin: Origin) -> Exchange | Failure:
         if self._closed:  # while this one was on its way from the loop to here
             exchange.drop()
             return _CLOSED
         if exchange.transport.is_closing():
-            return unsent(
-                "connect_failed", "connection_terminated", "Xero closed the new connection at once."
-            )
+            detail = f"{origin.authority.decode()} ended the new connection at once."
+            return unsent("connect_failed", "connection_terminated", detail)
         notice_death(exchange)
         self._open.add(exchange)
         self._deadlines.watch(exchange)

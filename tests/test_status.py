@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot
+from proxy.core.model import AppView, ConnectionView, HoldKey, HoldView, Scope, Snapshot, UpstreamView
 from proxy.last_failures import FailureView
 from proxy.status import Status, as_json, iso
 from proxy.steps import whole
@@ -54,6 +54,16 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
                             ConnectionView("app", "acme", "wrong_tenant", 60.0),
                             ConnectionView("app", "", "invalid_grant", 1.0),
                         ),
+                        upstreams=(
+                            UpstreamView(
+                                "api",
+                                "https://api.xeroo.com",
+                                connected=False,
+                                connected_seconds=None,
+                                error="api.xeroo.com could not be resolved.",
+                                error_seconds=1.50004,
+                            ),
+                        ),
                         waiting=2,
                         draining=True,
                     ),
@@ -71,6 +81,16 @@ def test_the_json_has_lines_budgets_and_holds_with_their_ends() -> None:
         "draining": True,
         "waiting": 2,
         "store": {"kind": "memory", "up": True, "trouble": "", "replicas": 1},
+        "upstreams": [
+            {
+                "host": "api",
+                "url": "https://api.xeroo.com",
+                "connected": False,
+                "connected_seconds": None,
+                "error": "api.xeroo.com could not be resolved.",
+                "error_seconds": 1.5,
+            }
+        ],
         "connections_lost": [
             {
                 "app": "app",

@@ -53,7 +53,7 @@ CONTRACT = {
 REQUEST_FIELDS = """
     time level event request_id app tenant api method route status class attempts sends seconds
     queue_seconds
-    upstream_seconds limit bytes_in bytes_out xero_correlation_id error gone_at
+    upstream_seconds limit bytes_in bytes_out xero_correlation_id error detail gone_at
 """.split()  # noqa: SIM905 - as a list it is 20 lines
 
 
@@ -146,6 +146,7 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
             bytes_out=4,
             correlation_id="c0ffee",
             error="connection_terminated",
+            detail="api.xero.com could not be resolved.",
             gone_at="queue",
         ),
         1.8,
@@ -174,6 +175,7 @@ def test_the_request_line_says_what_the_contract_lists(operators: Operators) -> 
         "bytes_out": 4,
         "xero_correlation_id": "c0ffee",
         "error": "connection_terminated",
+        "detail": "api.xero.com could not be resolved.",
         "gone_at": "queue",
     }
 

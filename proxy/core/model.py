@@ -250,13 +250,29 @@ class StoreView:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamView:
+    """One of Xero's hosts, `api` or `identity`. `connected` is whether the last connection to `url` came
+    about, None before the first; `error` is why the last that failed did so, empty where none has. Seconds
+    are the time since.
+    """
+
+    host: str
+    url: str
+    connected: bool | None
+    connected_seconds: float | None
+    error: str
+    error_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything the scheduler knows, at one moment, and the connections that Xero refuses."""
+    """Everything the scheduler knows, at one moment, the connections that Xero refuses, and Xero's hosts."""
 
     store: StoreView = StoreView("memory")
     tenants: tuple[TenantView, ...] = ()
     apps: tuple[AppView, ...] = ()
     holds: tuple[HoldView, ...] = ()
     connections: tuple[ConnectionView, ...] = ()
+    upstreams: tuple[UpstreamView, ...] = ()
     waiting: int = 0
     draining: bool = False

@@ -244,6 +244,29 @@ def connection(url: str) -> Connection:
         raise OSError("XERO_PROXY_REDIS_URL has a part that Redis clients do not know") from None
 
 
+async def reach(url: str, patience: float) -> str:
+    """Connect, with a login where `url` has one, and ask for a sign of life; why there was none
+    within `patience` seconds.
+    """
+    try:
+        one = connection(url)
+    except OSError as error:
+        return str(error)
+    try:
+        async with asyncio.timeout(patience):
+            await one.connect()  # type: ignore[no-untyped-call]  # the library left it so
+            await one.send_command("PING")
+            await one.read_response()
+    except (Unconnected, TimedOut) as error:
+        return str(error)  # names the address and no more
+    except (RedisError, OSError) as error:
+        return f"The server answered, and refused: {reason_of(error, 'unreachable')}."
+    finally:
+        with contextlib.suppress(RedisError, OSError):
+            await one.disconnect(nowait=True)
+    return ""
+
+
 def _tell(call: _Call, result: Reply | Trouble) -> None:
     if not call.answer.done():  # whoever asked may have been cancelled
         call.answer.set_result(result)

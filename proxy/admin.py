@@ -55,7 +55,13 @@ _UNKEPT = {
     BodyProblem.TOO_LARGE: (413, f"The body is longer than {BODY_MAX} bytes."),
     BodyProblem.STALLED: (408, "The rest of the body did not come in time."),
 }
-_NAMED_BY = {Scope.TENANT: {"app", "tenant"}, Scope.APP: {"app"}, Scope.API: {"api"}}
+_NAMED_BY: dict[Scope, set[str]] = {
+    Scope.TENANT: {"app", "tenant"},
+    Scope.TENANT_API: {"app", "tenant", "api"},
+    Scope.APP: {"app"},
+    Scope.API: {"api"},
+    Scope.HOST: set(),
+}
 """What names a hold of each scope; the rest stays empty."""
 _SHOWN = frozenset({"reason", "until", "seconds", "probing"})
 """What `/status` says of a hold besides."""
@@ -218,10 +224,11 @@ def _hold_key(body: bytes) -> HoldKey | str:
     try:
         scope = Scope(named.pop("scope", None))
     except ValueError:
-        return "The body needs a scope: tenant, app or api."
+        return "The body needs a scope: tenant, tenant_api, app, api or host."
     names = _NAMED_BY[scope]
     if not named.keys() <= names or not all(isinstance(text, str) for text in named.values()):
-        return f"A hold of scope {scope} is named by {' and '.join(sorted(names))}, each a text."
+        named_by = " and ".join(sorted(names)) or "nothing else"
+        return f"A hold of scope {scope} is named by {named_by}, each a text."
     return HoldKey(scope, **named)
 
 

@@ -22,6 +22,7 @@ from proxy.body import BodyStore
 from proxy.clock import Clock
 from proxy.core.answers import Asked, failed
 from proxy.core.idempotency import Keys
+from proxy.core.lines import Waiting
 from proxy.core.marks import date, marks
 from proxy.core.model import Headers, Snapshot
 from proxy.core.retry import Backoff, Budgets
@@ -34,7 +35,7 @@ from proxy.log import Log
 from proxy.names import XERO_HOSTS, own_names
 from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from proxy.steps import Steps
 from proxy.stores import Store
 from proxy.stores.choice import claims, store

@@ -1,21 +1,23 @@
 """One attempt: send → classify → settle.
 
-An attempt is finished and accounted for whatever becomes of its caller: its permit is settled exactly once,
-when upstream has delivered the whole body.
+An attempt is finished and accounted for whatever becomes of its caller. Its permit is settled exactly once,
+when it is known what the answer means, and released when upstream has delivered the whole body.
 """
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 from proxy.access import AccessMemory
 from proxy.clock import Clock
 from proxy.core.answers import Answer
 from proxy.core.classify import ResponseTable, classify, failure_class
+from proxy.core.fields import Fields
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Permit, Settlement
 from proxy.core.model import Execution, Failure, ResponseClass
 from proxy.core.response_headers import correlation_id, left_after, pause_seconds
+from proxy.hearing import Hearing
 from proxy.job import Job
 from proxy.replies import refuse_outlived
 from proxy.response import Response
@@ -44,7 +46,6 @@ class Sender:
         self._access = access
         self._clock = clock
         self._keys = keys
-        self._settling: set[asyncio.Task[None]] = set()
 
     def heed_key(self, job: Job) -> Answer | None:
         """Bound the wait by the life of a key that was used before; the answer where that is over."""
@@ -56,39 +57,75 @@ class Sender:
                 return refuse_outlived(job)
         return None
 
-    async def attempt(self, job: Job, permit: Permit | None) -> tuple[Response | Failure, ResponseClass]:
-        """Send once and learn from what comes back; `permit` is None where no limits apply."""
-        began = self._clock.now()
+    async def attempt(self, job: Job) -> tuple[Response | Failure, ResponseClass]:
+        """Send once and learn from what comes back. The job's permit, where limits apply, is its no longer
+        when it is returned or is sure to be: whatever else happens, `break_off` is to follow.
+        """
+        began, permit, route = self._clock.now(), job.permit, job.route
         if job.history.keyed:
             job.use_key(self._keys, self._clock.elapsed())
+        job.sending = True
+        hearing = None if permit is None else self._hearing(job, permit)
         outbound = Outbound(
-            job.route.host,
+            route.host,
             job.call.method,
             job.call.target,
             job.headers(),
             job.body,
             job.history.key_ends(),
+            None if hearing is None else hearing.heard,
         )
         try:
             outcome = await self._upstream.send(outbound)
         except BaseException:
-            await self._break_off(job, permit, began)
+            self._count(job, failure_class(self._table, "upstream_reset"), began)
             raise
+        finally:
+            if hearing is not None:
+                hearing.close()
         row = self._classify(job, outcome)
         settlement = self._settlement(job, outcome, row)
         self._count(job, row, began)
+        whole = not isinstance(outcome, Response) or outcome.complete
         if permit is not None:
-            self._access.learn(job.route, job.authorization, row, began)
-        if isinstance(outcome, Response) and not outcome.complete:
-            outcome.read_ahead(lambda _whole: self._settle_later(permit, settlement))
-        elif permit is not None:
-            await self._scheduler.settle(permit, settlement)
+            self._access.learn(route, job.authorization, row, began)
+            if not permit.settled:
+                await self._scheduler.settle(permit, settlement, ended=whole)
+        job.broke |= row.breaks
+        if isinstance(outcome, Response) and not whole:
+            outcome.read_ahead(lambda _whole: self._release(permit))
+        else:
+            self._release(permit)
+        job.permit = None
         return outcome, row
 
-    async def give_back(self, permit: Permit) -> None:
-        """Return a permit that is not used."""
-        row = failure_class(self._table, "refused_expired")
-        await self._scheduler.settle(permit, Settlement(row, sent=False, head_at=self._clock.now()))
+    async def break_off(self, job: Job) -> None:
+        """Return a permit whose attempt did not come to its end: it failed here, or was cut at shutdown. What
+        was sent may have reached Xero.
+        """
+        permit, job.permit = job.permit, None
+        if permit is None:
+            return
+        if not permit.settled:
+            row = failure_class(self._table, "upstream_reset" if job.sending else "refused_expired")
+            await self._scheduler.settle(permit, Settlement(row, job.sending, self._clock.now()))
+        self._release(permit)
+
+    def _hearing(self, job: Job, permit: Permit) -> Hearing:
+        if permit.probes:
+            job.when_gone(partial(self._scheduler.let_go, permit))
+            if job.gone():
+                self._scheduler.let_go(permit)
+        return Hearing(self._table, self._clock, job.route.api, partial(self._account, job, permit))
+
+    async def _account(
+        self, job: Job, permit: Permit, row: ResponseClass, fields: Fields, head_at: float
+    ) -> None:
+        await self._scheduler.settle(permit, self._learned(job, row, fields, head_at), ended=False)
+
+    def _release(self, permit: Permit | None) -> None:
+        if permit is not None:
+            self._scheduler.release(permit)
 
     def _classify(self, job: Job, outcome: Response | Failure) -> ResponseClass:
         if isinstance(outcome, Failure):
@@ -104,18 +141,14 @@ class Sender:
     def _settlement(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Settlement:
         if isinstance(outcome, Failure):
             job.retry_after = None
-            return Settlement(row, outcome.sent, self._clock.now())
-        job.retry_after = None
-        if b"retry-after" in outcome.fields:
-            job.retry_after = pause_seconds(outcome.fields, row, self._clock.wall())
-        return Settlement(row, True, outcome.head_at, left_after(outcome.fields, row), job.retry_after)
+            return Settlement(row, outcome.sent, self._clock.now(), again=job.broke)
+        return self._learned(job, row, outcome.fields, outcome.head_at)
 
-    def _settle_later(self, permit: Permit | None, settlement: Settlement) -> None:
-        if permit is None:
-            return
-        task = asyncio.ensure_future(self._scheduler.settle(permit, settlement))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+    def _learned(self, job: Job, row: ResponseClass, fields: Fields, head_at: float) -> Settlement:
+        job.retry_after = None
+        if b"retry-after" in fields:
+            job.retry_after = pause_seconds(fields, row, self._clock.wall())
+        return Settlement(row, True, head_at, left_after(fields, row), job.retry_after, job.broke)
 
     def _count(self, job: Job, row: ResponseClass, began: float) -> None:
         seconds, sent = self._clock.now() - began, row.execution is not Execution.NEVER_SENT
@@ -124,10 +157,3 @@ class Sender:
         job.record.sends += sent
         job.record.upstream_seconds += seconds
         self._telemetry.attempt(job.route.api, row.name, seconds, sent=sent)
-
-    async def _break_off(self, job: Job, permit: Permit | None, began: float) -> None:
-        """The attempt ended unforeseen, or was cut at shutdown: it may have reached Xero."""
-        row = failure_class(self._table, "upstream_reset")
-        self._count(job, row, began)
-        if permit is not None:
-            await self._scheduler.settle(permit, Settlement(row, sent=True, head_at=self._clock.now()))

@@ -26,6 +26,7 @@ from proxy.core.heads import (
 from proxy.core.model import Failure
 from proxy.disk import SpoolFile
 from proxy.flow import HIGH_WATER, Connection, Inflow
+from proxy.hearing import BEGINNING_BYTES, Heard
 from proxy.response import Response, Truncated
 
 LAST_STATUS = 599
@@ -58,6 +59,7 @@ class Exchange(Connection):
         "_sent",
         "_spool",
         "_timeout",
+        "heard",
         "patient",
     )
 
@@ -93,6 +95,7 @@ class Exchange(Connection):
         self._inflow: Inflow | None = None
         self._result: asyncio.Future[Result] | None = None
         self._sent = False
+        self.heard: Heard | None = None
 
     # --- asked by the pool
 
@@ -223,11 +226,18 @@ class Exchange(Connection):
             self._finish(rest)
             return
         waited = self._result is not None and not self._result.done()
-        if waited and inflow.size < HIGH_WATER:
+        if waited and inflow.size < HIGH_WATER and not self._is_enough(head, inflow):
             return  # until the caller has something of it, it is late like an answer that has not begun
         self.deadline = self._clock.now() + self._timeout
         if waited:
             self._settle(self._response(head, inflow.take(), inflow))
+
+    def _is_enough(self, head: ResponseHead, inflow: Inflow) -> bool:
+        if self.heard is None:
+            return False
+        enough = self.heard(head.status, head.fields, inflow.beginning(BEGINNING_BYTES), self._head_at)
+        self.heard = self.heard if enough is None else None
+        return enough is True
 
     def _finish(self, rest: bytes) -> None:
         inflow, head = self._inflow, self._head

@@ -46,6 +46,10 @@ class Inflow:
         """Whether the body was cut or broken."""
         return self._error is not None
 
+    def beginning(self, size: int) -> bytes:
+        """The first `size` bytes of those, which stay."""
+        return b"".join(self._pieces)[:size]
+
     def put(self, piece: bytes) -> None:
         """Add bytes that arrived."""
         if self.divert is not None and not self._pieces and self.divert(piece):

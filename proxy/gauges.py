@@ -13,7 +13,8 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from proxy.core.model import Limit, Scope, Snapshot, TenantView
+from proxy.core.model import Limit, Snapshot, TenantView
+from proxy.states import WIDE
 from proxy.steps import Steps, parts
 
 EVERYBODY = "*"
@@ -68,7 +69,7 @@ class Gauges:
             yield
         for holds in parts(snapshot.holds):
             for hold in holds:
-                of_all = hold.key.scope in {Scope.APP, Scope.API}
+                of_all = hold.key.scope in WIDE
                 whom = EVERYBODY if of_all else self._names(hold.key.tenant)
                 _most(joined.holds, (whom, hold.reason), hold.seconds)
             yield

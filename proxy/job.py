@@ -10,7 +10,7 @@ from proxy.call import Call
 from proxy.core.answers import Asked
 from proxy.core.headers import overrides_of
 from proxy.core.idempotency import KEY_BYTES, KEY_LIFE_SECONDS, KEYED_METHODS, LONGEST_KEY, Keys, new_key
-from proxy.core.limits import Ask
+from proxy.core.limits import Ask, Permit
 from proxy.core.lines import Ticket
 from proxy.core.marks import without
 from proxy.core.model import Execution, Headers, ResponseClass, Route, Terms
@@ -33,12 +33,15 @@ class Job:
         "_random_bits",
         "_retry_after_max",
         "body",
+        "broke",
         "call",
         "deadline",
         "history",
+        "permit",
         "record",
         "retry_after",
         "route",
+        "sending",
         "shared_by",
         "ticket",
     )
@@ -58,6 +61,12 @@ class Job:
         self.record = record
         self.body: Body | None = None
         self.retry_after: float | None = None
+        self.permit: Permit | None = None
+        """Until it is settled and somebody else sees to its release."""
+        self.sending = False
+        """Whether the permit's attempt may have left."""
+        self.broke = False
+        """Whether an attempt has failed in a way that counts against its organisation or API."""
         method = less_safe(call.method, (*terms.overrides, *overrides_of(call.target)))
         wait = max_wait if terms.wait is None else min(terms.wait, LONGEST_WAIT_SECONDS)
         self.deadline = record.arrived + wait
@@ -67,6 +76,7 @@ class Job:
             self.deadline,
             terms.urgency,
             method in PROBES,
+            route.slow,
         )
         self.shared_by: Callable[[], int] | None = None
         """How many others want what this request is about to get, where it can be shared."""

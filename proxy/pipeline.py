@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from proxy.access import AccessMemory
@@ -129,8 +129,11 @@ class Pipeline:
                 reached = await self._attempts(job)
             return self._conclude(job, reached) if isinstance(reached, Ended) else reached
         finally:
-            self._scheduler.leave(job.ticket)
-            job.close()
+            try:
+                await self._sender.break_off(job)
+            finally:
+                self._scheduler.leave(job.ticket)
+                job.close()
 
     def _route(self, call: Call, record: Record) -> Job | Answer:
         terms = terms_of(call.fields, self._apps, via=self._policy.via)
@@ -176,15 +179,15 @@ class Pipeline:
         self._budgets.of(job.route.app, job.route.tenant).request(self._clock.now())
         ended: Ended | None = None
         while not job.gone():
-            permit = None
+            job.sending = False
             if job.route.limited:
                 if self._access.expired(job.authorization):
                     return refuse_expired(job)
                 granted = self._scheduler.take(job.ticket) or await self._acquire(job)
                 if not isinstance(granted, Permit):
                     return _rather(ended, granted)
-                permit = granted
-            outcome, row = await self._sender.attempt(job, permit)
+                job.permit = granted
+            outcome, row = await self._sender.attempt(job)
             ended, decision = Ended(outcome, row, job.retry_after), self._decide(job, row)
             if isinstance(decision, Stop):
                 return ended
@@ -204,19 +207,22 @@ class Pipeline:
         job.when_gone(lambda: self._scheduler.caller_left(job.ticket))
         job.bound_by_key(self._clock.now(), self._clock.elapsed())
         granted = await self._scheduler.acquire(job.ticket)
+        if isinstance(granted, Permit):
+            job.permit = granted
         job.count_waits()
         if granted is None:
             job.left_at("queue")
-        elif isinstance(granted, Permit) and self._access.expired(job.authorization):
-            await self._sender.give_back(granted)
+        elif job.permit is not None and self._access.expired(job.authorization):
             return refuse_expired(job)
         return self._refuse(job, granted) if isinstance(granted, Refusal) else granted
 
     def _decide(self, job: Job, row: ResponseClass) -> Again | Stop:
         if row.execution is Execution.DONE or job.gone():
             return STOP
-        if not job.route.limited and row.execution is not Execution.NEVER_SENT:
-            return STOP
+        if not job.route.limited:
+            if row.execution is not Execution.NEVER_SENT:
+                return STOP
+            row = replace(row, hold=None)  # none stops it
         now, elapsed, random = self._clock.now(), self._clock.elapsed(), self._random.random()
         backoff, budget = self._policy.backoff, self._budgets.of(job.route.app, job.route.tenant)
         decision = decide(
@@ -248,15 +254,8 @@ class Pipeline:
             return
         record.concluded(reply.name, reply.status, reply.error)
         received = reply.status if isinstance(reply, Passed) else record.received
-        own = marks(
-            reply.name,
-            record.sends,
-            record.queue_seconds,
-            record.upstream_seconds,
-            record.limit,
-            received,
-            reply.error,
-        )
+        waits = (record.queue_seconds, record.upstream_seconds, record.limit)
+        own = marks(reply.name, record.sends, *waits, received, reply.error)
         headers = (*reply.headers, *own)
         if isinstance(reply, Answer):
             reason, dated = reason_phrase(reply.status), (date(self._clock.wall()), *headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from proxy.clock import Clock
 from proxy.core.limits import Ask, Forecast
 from proxy.core.lines import Ticket
@@ -51,6 +53,14 @@ class Prospects:
         if forecast.at <= ticket.deadline:
             return None
         return Refusal.of(self._why(Why.HOPELESS), forecast, otherwise)
+
+    def hopeless(self, tickets: Iterable[Ticket], told: Forecast) -> Iterator[tuple[Ticket, Refusal]]:
+        """Those of `tickets` that cannot outwait what they are `told`, or what it hides, and why."""
+        stops: dict[Ask, Forecast] = {}
+        for ticket in tickets:
+            stop = stops.get(ticket.ask) or stops.setdefault(ticket.ask, self.told(ticket.ask, told))
+            if refusal := self.too_late(ticket, stop):
+                yield ticket, refusal
 
     def told(self, ask: Ask, told: Forecast) -> Forecast:
         """What stops a request longest where it was `told` what does."""

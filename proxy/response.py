@@ -116,5 +116,9 @@ async def _fill(inflow: Inflow, spool: Spool) -> None:
             del piece  # or it stays until the next one has come
     except (BadFraming, OSError) as error:
         spool.end(error)
+    except BaseException:  # nobody will take the rest
+        inflow.fail(Truncated())
+        spool.end(Truncated())
+        raise
     else:
         spool.end()

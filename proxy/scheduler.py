@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from proxy.alarms import Alarms
 from proxy.clock import Clock
 from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.lines import Ticket
+from proxy.core.lines import Ticket, Waiting
 from proxy.core.model import Execution, HoldKey, Left, Limit, ResponseClass, Scope, Snapshot
 from proxy.core.place import Due, Place
 from proxy.core.refusal import Refusal
 from proxy.core.turns import Turns
 from proxy.paced import Paced
 from proxy.prospects import Prospects
-from proxy.snapshot import look
+from proxy.snapshot import has_room, look
 from proxy.spent_limits import LimitChange, SpentLimits
 from proxy.steps import Steps, whole
 from proxy.stores import Store
 
 NEVER_SENT = Settlement(ResponseClass("caller_left", Execution.NEVER_SENT), sent=False, head_at=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """How much may wait: requests of one organisation, and in all."""
-
-    per_tenant: int = 1000
-    total: int = 10_000
 
 
 class Scheduler:
@@ -59,9 +52,9 @@ class Scheduler:
         self._waiting = waiting
         self._observe = observe
         self._foreign = foreign
-        self._spent = SpentLimits(self._has_room, spent, clock)
         self._alarms: Alarms[Due | Ticket] = Alarms(clock, self._due, self._matters)
         self._turns = Turns(self._wake, self._alarms.add)
+        self._spent = SpentLimits(partial(has_room, store, self._turns), spent, clock)
         self._futures: dict[Ticket, asyncio.Future[Refusal | None]] = {}
         self._refusals = Paced(clock, self._refuse)
         self._admitted = 0
@@ -133,29 +126,41 @@ class Scheduler:
         ticket.left = True
         self._wake(ticket)
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> None:
-        """Account for an attempt that has ended, and let others go for whom that made room."""
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> None:
+        """Account for what an answer means; `release` is to follow where it has not `ended` yet."""
         self._spent.learn(permit.ask, settlement.remaining)
-        self.settled(permit, await self._store.settle(permit, settlement))
+        self.settled(permit, await self._store.settle(permit, settlement, ended=ended))
+
+    def release(self, permit: Permit) -> None:
+        """The last byte of an answer has come; called again it does nothing."""
+        if not permit.released:
+            self._store.release(permit)
+            self._turns.settled(permit.ask, ())
+
+    def let_go(self, permit: Permit) -> None:
+        """The caller of a probe has left, so that nobody need wait for its verdict."""
+        if not permit.settled:
+            self.settled(permit, Effects(tuple(self._store.let_go(permit))))
 
     def settled(self, permit: Permit, effects: Effects) -> None:
         """What came of a settlement, be it known at once or later."""
-        for change in effects.holds:
-            self._observe(change, max(0.0, change.until - self._clock.now()))
-            self._refuse_hopeless(change)
-        if effects.foreign:
-            self._foreign(permit.ask, effects.foreign)
-        self._turns.settled(permit.ask, effects.holds)
+        try:
+            for change in effects.holds:
+                self._observe(change, max(0.0, change.until - self._clock.now()))
+                self._refuse_hopeless(change)
+            if effects.foreign:
+                self._foreign(permit.ask, effects.foreign)
+        finally:
+            self._turns.settled(permit.ask, effects.holds)
 
     async def clear(self, key: HoldKey) -> bool:
         """End a hold because an operator says so, and what is believed of an organisation's day; False where
         nothing stood in the way.
         """
-        if (change := await self._store.clear(key)) is None:
-            return False
-        self._observe(change, 0.0)
-        self.hold_changed(change)
-        return True
+        if change := await self._store.clear(key):
+            self._observe(change, 0.0)
+            self.hold_changed(change)
+        return change is not None
 
     def waiting(self, ask: Ask) -> bool:
         """Whether more requests of this organisation wait behind the one that asks."""
@@ -226,13 +231,19 @@ class Scheduler:
         if self._prospects.over(ticket):
             return self._prospects.expired(place, ticket)
         decision = await self._store.acquire(ticket.ask)
-        self._spent.decided(ticket.ask, decision)
         if isinstance(decision, Permit):
-            self._turns.granted(place, ticket, decision)
-            if ticket.left or self._prospects.over(ticket):
-                await self.settle(decision, NEVER_SENT)
-                return None if ticket.left else self._prospects.expired(place, ticket)
-            return decision
+            used = False
+            try:
+                self._spent.decided(ticket.ask, decision)
+                self._turns.granted(place, ticket, decision)
+                used = not (ticket.left or self._prospects.over(ticket))
+            finally:
+                if not used:
+                    await self.settle(decision, NEVER_SENT)
+            if used or ticket.left:
+                return decision if used else None
+            return self._prospects.expired(place, ticket)
+        self._spent.decided(ticket.ask, decision)
         self._turns.denied(place, decision)
         # Whoever is to ask again was told nothing that holds, but it took its time.
         at = self._clock.now() if place.asking is ticket else decision.until
@@ -247,21 +258,14 @@ class Scheduler:
         future: asyncio.Future[Refusal | None] = asyncio.get_running_loop().create_future()
         self._futures[ticket] = future
         self._alarms.add(ticket.deadline, ticket)
-        before = dict(self._blocked(place))
+        before = dict(place.stood(self._clock.now()))
         try:
             return await future
         finally:
             del self._futures[ticket]
-            for limit, seconds in self._blocked(place).items():
+            for limit, seconds in place.stood(self._clock.now()).items():
                 if waited := seconds - before.get(limit, 0.0):
                     ticket.waited[limit] = ticket.waited.get(limit, 0.0) + waited
-
-    def _blocked(self, place: Place) -> dict[str, float]:
-        """Seconds that a line has stood so far, by what it stood for."""
-        now = self._clock.now()
-        place.blocked[place.blocked_by] = place.blocked.get(place.blocked_by, 0.0) + now - place.since
-        place.since = now
-        return place.blocked
 
     def _wake(self, ticket: Ticket) -> None:
         future = self._futures.get(ticket)
@@ -287,21 +291,10 @@ class Scheduler:
             return what in self._futures and what.deadline <= when
         return self._turns.awaits(what, when)
 
-    def _has_room(self, ask: Ask, limit: str) -> bool:
-        """Whether there is room and nobody waits for it."""
-        place = self._turns.find(ask)
-        waited_for = place is not None and len(place.line) > 0 and place.blocked_by == limit
-        return not waited_for and self._store.left(ask).of(limit) != 0
-
     def _refuse_hopeless(self, change: HoldChange) -> None:
         """Where a hold has begun or grown, whoever cannot outwait it, or what it hides, is told at once."""
         if change.action not in {HoldAction.BEGUN, HoldAction.EXTENDED}:
             return
         told = Forecast(change.reason, change.until)
-        stops: dict[Ask, Forecast] = {}
-        for ticket in self._turns.affected(change.key):
-            stop = stops.get(ticket.ask) or stops.setdefault(
-                ticket.ask, self._prospects.told(ticket.ask, told)
-            )
-            if refusal := self._prospects.too_late(ticket, stop):
-                self._refusals.add((ticket, refusal))
+        for hopeless in self._prospects.hopeless(self._turns.affected(change.key), told):
+            self._refusals.add(hopeless)

@@ -25,6 +25,13 @@ def look(store: Store, turns: Turns, now: float) -> Steps[Snapshot]:
     )
 
 
+def has_room(store: Store, turns: Turns, ask: Ask, limit: str) -> bool:
+    """Whether a limit has room for such a request, and nobody waits for it."""
+    place = turns.find(ask)
+    waited_for = place is not None and len(place.line) > 0 and place.blocked_by == limit
+    return not waited_for and store.left(ask).of(limit) != 0
+
+
 def _all(values: Iterable[T]) -> Steps[tuple[T, ...]]:
     found: list[T] = []
     for part in parts(values):

@@ -18,7 +18,7 @@ LOW_SHARE = 0.1
 LONG_WAIT_SECONDS = 30.0
 FAILING_SECONDS = 300.0
 """So long a failure is news."""
-WIDE = frozenset({Scope.APP, Scope.API})
+WIDE = frozenset({Scope.APP, Scope.API, Scope.HOST})
 """Scopes of holds that stop more than one organisation."""
 
 Name = tuple[str, str]

@@ -35,6 +35,7 @@ from proxy.deadlines import Deadlines
 from proxy.disk import SpoolFile
 from proxy.exchange import Exchange, Result
 from proxy.flow import Lost
+from proxy.hearing import Heard
 from proxy.response import Response
 
 SMALL_BODY = 64 * 1024
@@ -46,7 +47,7 @@ _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 @dataclass(slots=True)
 class Outbound:
     """A request as it is sent. `headers` are end-to-end only; Host and framing are added here. From
-    `go_by` on, a time of `Clock.elapsed`, no byte may leave.
+    `go_by` on, a time of `Clock.elapsed`, no byte may leave; `heard` is told of an answer in pieces.
     """
 
     host: Host
@@ -55,6 +56,7 @@ class Outbound:
     headers: Headers
     body: Body | None
     go_by: float = inf
+    heard: Heard | None = None
 
 
 class Upstream:
@@ -99,14 +101,13 @@ class Upstream:
         """Send once. Returns when the body is whole or 64 KiB of it are there, or with what went wrong."""
         if not outbound.target.startswith(b"/"):
             raise ValueError("only a path can be sent")
-        pooled = self._pooled(outbound.host)
-        exchange = pooled or await self._connect(outbound.host)
+        exchange = (pooled := self._pooled(outbound.host)) or await self._connect(outbound.host)
         if isinstance(exchange, Failure):
             return exchange
         if self._clock.elapsed() >= outbound.go_by:
             self._keep(outbound.host, exchange)
             return _TOO_LATE
-        result = exchange.begin(outbound.method)
+        result, exchange.heard = exchange.begin(outbound.method), outbound.heard
         head, body = self._head(outbound), outbound.body
         try:
             if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):

@@ -13,9 +13,9 @@ from random import Random
 from typing import Any
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes, keys_of
+from proxy.core.holds import HoldTimes
 from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.model import Execution, HoldRule, Remaining, ResponseClass, Scope
+from proxy.core.model import Execution, HoldRule, Remaining, ResponseClass, Scope, keys_of
 from proxy.stores.lua import HOLDS_TOLD
 from proxy.stores.script import Arguments, Script
 from tests import servers

@@ -24,6 +24,7 @@ from proxy.core.accounts import Caps
 from proxy.core.fields import Fields
 from proxy.core.holds import HoldTimes
 from proxy.core.idempotency import Keys
+from proxy.core.lines import Waiting
 from proxy.core.model import Failure, Headers
 from proxy.core.retry import Backoff, Budgets
 from proxy.disk import SpoolFile
@@ -32,7 +33,7 @@ from proxy.log import Log
 from proxy.pipeline import Pipeline, Policy
 from proxy.refreshes import Refreshes
 from proxy.response import Response, Truncated
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from proxy.stores import Claims
 from proxy.stores.memory import MemoryStore
 from proxy.telemetry import Telemetry
@@ -288,6 +289,5 @@ class Proxy:
         turns = self.scheduler._turns
         left = (self.scheduler._futures, turns._places, turns._rings, turns._parked)
         assert not any(left)
-        assert not self.pipeline._sender._settling
         assert self.bodies.in_memory == self.refreshes.bodies.in_memory == 0
         assert not self.refreshes._flights

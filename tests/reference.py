@@ -61,7 +61,7 @@ WHEN = {
     "refused_offline": "the organisation is offline for longer than the request may wait",
     "refused_maintenance": "the API is held for maintenance for longer than the request may wait",
     "refused_unavailable": "the API is held as unavailable for longer than the request may wait",
-    "refused_failing": "the API is held because it kept failing, for longer than the request may wait",
+    "refused_failing": "the API, its use by this organisation, or the host is held because it kept failing",
     "refused_deadline": "its time was up, and nothing that is known stood in the way",
     "queue_full": "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting; a 429 that names the limit "
     "they wait for, Xero's own words where that is a hold",
@@ -168,8 +168,7 @@ def responses() -> str:
         source = row["source"]
         sources = ", ".join(source) if isinstance(source, list) else source
         rows.append((f"`{row['class']}`", statuses, _conditions(row), executed, _hold(row), sources))
-    heads = ("class", "status", "if", "executed", "holds", "source")
-    return table(heads, rows)
+    return table(("class", "status", "if", "executed", "holds", "source"), rows)
 
 
 def _conditions(row: dict[str, Any]) -> str:
@@ -184,10 +183,9 @@ def _conditions(row: dict[str, Any]) -> str:
 
 
 def _hold(row: dict[str, Any]) -> str:
-    if "hold" not in row:
+    if (hold := row.get("hold")) is None:
         return "counts towards `failing`" if row.get("breaks") else ""
-    hold = row["hold"]
-    whom = {"tenant": "organisation", "app": "app", "api": "API"}[hold["scope"]]
+    whom = {"tenant": "organisation", "app": "app", "api": "API", "host": "host"}[hold["scope"]]
     named = {
         "retry_after": "for `Retry-After`, where there is one",
         "offline": "for `OFFLINE_BACKOFF_SECONDS`",

@@ -11,16 +11,12 @@ from typing import TypeVar
 
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes, keys_of
+from proxy.core.holds import HoldChange, HoldTimes
 from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.lines import Ticket
-from proxy.core.model import (
-    Execution,
-    Remaining,
-    ResponseClass,
-)
+from proxy.core.lines import Ticket, Waiting
+from proxy.core.model import Execution, Remaining, ResponseClass, keys_of
 from proxy.core.refusal import Refusal
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from proxy.stores.memory import MemoryStore
 from tests.slow_store import SlowStore
 from tests.strict_xero import LOST, OK, SECONDS, TENANT, TOO_MANY, Limits, Xero
@@ -56,6 +52,7 @@ class Caller:
     urgency: int = 3
     wait: float = 120.0
     safe: bool = True
+    slow: bool = False
     body: float = 0.0
     leaves: float | None = None
     tries: tuple[Try, ...] = ()
@@ -121,7 +118,7 @@ class World:
 
     def ticket(self, caller: Caller) -> Ticket:
         now = self.clock.now()
-        return Ticket(caller.ask, now, now + caller.wait, caller.urgency, caller.safe)
+        return Ticket(caller.ask, now, now + caller.wait, caller.urgency, caller.safe, caller.slow)
 
     async def run(self, *callers: Caller) -> list[Course]:
         """All of them to their end."""
@@ -207,7 +204,11 @@ class World:
             ask = ticket.ask
             app = core.accounts.app(ask.app, now)
             tenant = core.accounts.tenant(ask.app, ask.tenant, now) if ask.tenant is not None else None
-            held = core.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)
+            keys = keys_of(ask.app, ask.tenant, ask.api)
+            # One after the other goes past a probe that is silent.
+            held = core.holds.blocking(keys, now) or any(
+                hold.probing is not None for key in keys if (hold := core.holds.active.get(key))
+            )
             full = tenant is not None and (
                 tenant.in_flight >= core._caps.concurrent
                 or tenant.minute.free(now) <= 0

@@ -39,8 +39,14 @@ class SlowStore:
     def acquire_now(_ask: Ask) -> None:
         """Never without a wait."""
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        return await self._slowly(lambda: self._inner.settle(permit, settlement))
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> Effects:
+        return await self._slowly(lambda: self._inner.settle(permit, settlement, ended=ended))
+
+    def release(self, permit: Permit) -> None:
+        self._inner.release(permit)
+
+    def let_go(self, permit: Permit) -> list[HoldChange]:
+        return self._inner.let_go(permit)
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         return await self._slowly(lambda: self._inner.clear(key))

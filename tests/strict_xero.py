@@ -12,6 +12,9 @@ SECONDS = 60.0
 TENANT = Ask("app", "tenant", "accounting")
 OK = ResponseClass("success", Execution.DONE, healthy=True)
 REFUSED = ResponseClass("connect_failed", Execution.NEVER_SENT)
+UNREACHABLE = ResponseClass(
+    "connect_failed", Execution.NEVER_SENT, hold=HoldRule(Scope.HOST, "failing", "backoff")
+)
 LOST = ResponseClass("upstream_reset", Execution.UNKNOWN)
 GATEWAY = ResponseClass("bad_gateway", Execution.UNKNOWN, breaks=True)
 OFFLINE = ResponseClass("offline", Execution.REJECTED, hold=HoldRule(Scope.TENANT, "offline", "offline"))

@@ -234,6 +234,11 @@ async def test_a_hold_is_cleared_with_the_token(scheme: str, proxy: Proxy) -> No
         ({"scope": "app", "app": "a"}, HoldKey(Scope.APP, app="a")),
         ({"scope": "app"}, HoldKey(Scope.APP)),
         ({"scope": "api", "app": "", "tenant": "", "api": "files"}, HoldKey(Scope.API, api="files")),
+        (
+            {"scope": "tenant_api", "app": "a", "tenant": "t", "api": "files"},
+            HoldKey(Scope.TENANT_API, app="a", tenant="t", api="files"),
+        ),
+        ({"scope": "host"}, HoldKey(Scope.HOST)),
     ],
 )
 async def test_a_hold_that_is_not_there_is_404(body: dict[str, str], key: HoldKey, proxy: Proxy) -> None:
@@ -265,6 +270,7 @@ async def test_what_the_status_says_of_a_hold_names_it(proxy: Proxy) -> None:
         {"scope": "tenant", "app": 1},
         {"scope": "api", "api": "files", "tenant": "acme"},
         {"scope": "app", "app": "a", "force": "yes"},
+        {"scope": "host", "app": "a"},
     ],
 )
 async def test_a_body_that_names_no_hold_is_400_and_changes_nothing(body: object, proxy: Proxy) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
+from proxy.core.lines import Waiting
 from proxy.paced import A_TURN, Paced
-from proxy.scheduler import Waiting
 from tests.fakes import run_virtual
 from tests.inprocess import FakeCall, Proxy, Setup
 from tests.stage import Script

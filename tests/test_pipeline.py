@@ -9,11 +9,11 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
+from proxy.core.lines import Waiting
 from proxy.core.model import Failure
 from proxy.core.retry import Backoff
 from proxy.pipeline import Policy
 from proxy.response import Response
-from proxy.scheduler import Waiting
 from tests.inprocess import Setup, streamed
 from tests.stage import BAD_GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, RESET, Stage, answers, staged
 
@@ -68,7 +68,7 @@ async def test_the_budget_stops_a_storm_of_retries(stage: Stage) -> None:
     for _ in range(8):
         await stage.ask("GET", (b"Xero-Tenant-Id", b"t1"), (b"Prefer", b"wait=20"))
         await stage.passes(30.0)
-        stage.proxy.store._limits.holds._failures.clear()
+        stage.proxy.store._limits.holds._breaker._own.clear()
     assert len(stage.xero.sent) <= 8 + 5
     assert stage.proxy.count("retries_suppressed", reason="budget") >= 1
 

@@ -9,9 +9,10 @@ import pytest
 
 from proxy.clock import Clock
 from proxy.core.limits import Ask, Permit, Settlement
+from proxy.core.lines import Waiting
 from proxy.core.model import HoldKey, Limit, Scope
 from proxy.core.refusal import Refusal, Why
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from tests.courses import SLOW, lasting, refusal
 from tests.scheduling import Caller, Try, World
 from tests.slow_store import SlowStore

@@ -9,7 +9,7 @@ from math import inf
 from typing import TypeVar
 
 from proxy.core.day import Day, DayRecord
-from proxy.core.model import AppView, Left, TenantView
+from proxy.core.model import AppView, Left, Limit, Remaining, TenantView
 from proxy.core.window import Window, WindowRecord
 
 K = TypeVar("K")
@@ -19,6 +19,11 @@ Record = tuple[WindowRecord, DayRecord | None]
 
 TENANTS_KEPT = 20_000
 """Beyond so many organisations the ones with nothing in their windows are forgotten, oldest first."""
+
+APP_LEARNING_SHARE = 0.5
+"""An app's minute is learned from responses only where less than this share of it is left: one response
+is enough to catch up, and so large a limit is far away most of the time.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,34 @@ class Accounts:
         window = Window(limit, self._caps.minute_seconds)
         window.restore(WindowRecord(0, ((0, limit),)), self.spent_at, now)
         return window
+
+
+def learn(
+    app: Window,
+    tenant: Account | None,
+    sent_at: float,
+    head_at: float,
+    remaining: Remaining,
+    now: float,
+    refused: str,
+    retry_after: float,
+) -> int:
+    """Compare the server's counts with ours; how many calls of others that revealed. `refused` is the limit
+    by which the server refused and said that there is room again after `retry_after` seconds, or empty.
+    """
+    revealed = 0
+    if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
+        app.learn(sent_at, head_at, left, now)
+    if tenant is not None:
+        if remaining.day is not None:
+            tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
+        if remaining.minute is not None:
+            revealed = tenant.minute.learn(sent_at, head_at, remaining.minute, now)
+    if refused == Limit.APP_MINUTE:
+        app.expect(head_at + retry_after, now)
+    elif refused == Limit.MINUTE and tenant is not None:
+        tenant.minute.expect(head_at + retry_after, now)
+    return revealed
 
 
 def _forget_idle(kept: dict[K, T], busy: Callable[[T], bool]) -> None:

@@ -71,17 +71,39 @@ def classify(
     return table.hundreds.get(status // 100, table.garbage)
 
 
+def foresee(
+    table: ResponseTable, status: int, fields: Fields, first: bytes, api: str
+) -> ResponseClass | None:
+    """The class of a response of whose body only `first` has come; None where the rest may decide, or what
+    its connection carried before.
+    """
+    for row in table.rows.get(status, ()):
+        match = row.match
+        if match is None or (not match.kept and _fits(match, fields, first, api)):
+            return row.response
+        undecided = match.kept or (match.body and len(beginning(fields, first)) < BODY_BYTES)
+        if undecided and _fits_head(match, fields, api):
+            return None
+    return table.hundreds.get(status // 100, table.garbage)
+
+
 def failure_class(table: ResponseTable, name: str) -> ResponseClass:
     """The class of a failed attempt, or of an answer of the proxy's own, by its name in the table."""
     return table.named[name]
 
 
-def _fits(match: Match, fields: Fields, first: bytes, api: str) -> bool:
+def _fits_head(match: Match, fields: Fields, api: str) -> bool:
     if match.apis and api not in match.apis:
         return False
     for name, pattern in match.headers:
         if not any(pattern.fullmatch(value.strip()) for value in fields.every(name)):
             return False
+    return True
+
+
+def _fits(match: Match, fields: Fields, first: bytes, api: str) -> bool:
+    if not _fits_head(match, fields, api):
+        return False
     if not match.body:
         return True
     text = beginning(fields, first).lower()

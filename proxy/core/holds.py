@@ -1,8 +1,9 @@
 """Holds: who must not be sent to, until when, and the one request that finds out whether it is over.
 
-A hold begins with a response that names it (organisation offline, maintenance, a 429 that says when) or
-with repeated failures of an API. When its time is up exactly one request goes, the probe; everybody else
-waits for its verdict. The rules of who holds what are rows of the response table.
+A hold begins with an answer that names it (organisation offline, maintenance, a 429 that says when), where
+Xero's host cannot be reached, or with repeated failures (`breaker`). When its time is up exactly one request
+goes, the probe; everybody else waits for its verdict, but for one that says nothing no longer than
+`SILENT_SECONDS`. The rules of who holds what are rows of the response table.
 """
 
 from __future__ import annotations
@@ -10,18 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from math import inf
 
+from proxy.core.breaker import Breaker
 from proxy.core.day import DAY_SECONDS
-from proxy.core.model import HoldKey, HoldRule, HoldView, ResponseClass, Scope
+from proxy.core.model import Execution, HoldKey, HoldRule, HoldView, ResponseClass, Scope
 
 RESET_MARGIN_SECONDS = 0.4
 """Added to a `Retry-After`: servers reset a little later than they say."""
 LONGEST_HOLD_SECONDS = 86_400.0
 """No limit of Xero's lasts longer than a day, so a longer `Retry-After` is not believed."""
-BREAKER_FAILURES = 5
-"""So many failures of one API with no success between them hold it."""
+SILENT_SECONDS = 5.0
+"""A probe that has said nothing for so long no longer keeps the others."""
 RESTORED_SECONDS = 60.0
 """The most of a hold that outlives the process in which it began. It is hearsay: by then one request asks."""
 FAILING = "failing"
@@ -62,7 +63,10 @@ class HoldTimes:
 
 @dataclass(slots=True)
 class Hold:
-    """One hold. `failures` counts how often it has begun anew without a success between."""
+    """One hold. `failures` counts how often it has begun anew without a success between. `probing` is the
+    latest probe, and `silent_at` when the first of those that are out has been silent for long enough;
+    `failed_for` is the organisation whose probe has failed, where that is no verdict yet.
+    """
 
     reason: str
     since: float
@@ -70,6 +74,12 @@ class Hold:
     probe: bool
     failures: int = 0
     probing: int | None = None
+    silent_at: float = -inf
+    failed_for: HoldKey | None = None
+
+    def stops_until(self, now: float) -> float:
+        """When it can let somebody go, which is no later than `now` where it can at once."""
+        return self.until if self.until > now or self.probing is None else self.silent_at
 
 
 class Holds:
@@ -79,7 +89,7 @@ class Holds:
         self._times = times
         self.active: dict[HoldKey, Hold] = {}
         """Also those whose end has come and that wait for their probe."""
-        self._failures: dict[str, int] = {}
+        self._breaker = Breaker()
 
     def blocking(self, keys: tuple[HoldKey, ...], now: float) -> tuple[HoldKey, Hold] | None:
         """The hold among `keys` that stops a request at `now`, the longest first, or None."""
@@ -91,17 +101,27 @@ class Holds:
             if hold.until <= now and not hold.probe:
                 del self.active[key]
                 continue
-            stops = hold.until > now or hold.probing is not None
-            if stops and (worst is None or hold.until > worst[1].until):
+            until = hold.stops_until(now)
+            if until > now and (worst is None or until > worst[1].stops_until(now)):
                 worst = (key, hold)
         return worst
 
-    def probe(self, keys: tuple[HoldKey, ...], permit: int) -> tuple[HoldKey, ...]:
-        """Make permit number `permit` the probe of every hold among `keys`; returns which those are."""
+    def probe(self, keys: tuple[HoldKey, ...], permit: int, now: float) -> tuple[HoldKey, ...]:
+        """Make permit number `permit` the probe of every hold among `keys`; returns which those are.
+
+        Where one is out that says nothing, whoever comes goes beside it, and the wait does not begin anew.
+        """
         probed = tuple(key for key in keys if key in self.active)
         for key in probed:
-            self.active[key].probing = permit
+            hold = self.active[key]
+            if hold.probing is None:
+                hold.silent_at = now + SILENT_SECONDS
+            hold.probing = permit
         return probed
+
+    def let_go(self, keys: tuple[HoldKey, ...], permit: int) -> list[HoldChange]:
+        """Wait no longer for the verdict of a probe that nobody wants any more."""
+        return [self._inconclusive(key) for key in keys if self._probes(key, permit)]
 
     def settle(
         self,
@@ -112,33 +132,37 @@ class Holds:
         retry_after: float | None,
         now: float,
         random: float,
+        *,
+        again: bool = False,
     ) -> list[HoldChange]:
-        """Let one attempt's answer begin, extend or end holds; `random` in [0, 1) is the jitter."""
-        if not (self.active or self._failures or row.hold or row.breaks):
-            return []
-        changes: list[HoldChange] = []
+        """Let an attempt's answer begin, extend or end holds; `random` in [0, 1) is the jitter, `again` as in
+        `Settlement`.
+        """
+        one, api, changes = keys[-4], keys[-2], list[HoldChange]()
+        if reached := row.execution is not Execution.NEVER_SENT:
+            self._breaker.called(one, now)
+        if row.healthy:
+            self._breaker.succeeded(one)
+        if not (self.active or row.hold or row.breaks):
+            return changes
         held = self._held_by(row.hold, keys, retry_after)
         for key in keys:
             hold = self.active.get(key)
-            probing = hold is not None and hold.probing == permit
+            probing = self._probes(key, permit)
             newer = hold is not None and (probing or sent_at > hold.since)
             failures = 0 if hold is None else hold.failures + newer
-            breaks = row.breaks and key.scope is Scope.API
-            if key == held and row.hold is not None:
+            if row.hold is not None and key == held:
                 seconds = self._seconds(row.hold, failures, retry_after, random)
                 changes += self._hold(key, row.hold.reason, now + seconds, row.hold.probe, newer, now)
-            elif hold is not None and probing and breaks:
+            elif hold is not None and probing and row.breaks and self._failed_again(key, hold, one):
                 seconds = self._backoff(failures, random)
                 changes += self._hold(key, hold.reason, now + seconds, hold.probe, newer, now)
-            elif hold is not None and row.healthy and newer:
+            elif newer and (row.healthy or (reached and key.scope is Scope.HOST)):
                 changes.append(self._end(key, HoldAction.ENDED))
-            elif hold is not None and probing:
-                hold.probing = None
-                changes.append(HoldChange(HoldAction.INCONCLUSIVE, key, hold.reason, hold.until, hold.probe))
-            elif breaks and hold is None:
-                changes += self._count_failure(key, now, random)
-            if row.healthy and key.scope is Scope.API:
-                self._failures.pop(key.api, None)
+            elif probing:
+                changes.append(self._inconclusive(key))
+        if row.breaks and not again:
+            changes += self._count_failure(one, api, now, now + self._backoff(0, random))
         return changes
 
     def restore(self, key: HoldKey, hold: Hold, now: float) -> None:
@@ -159,7 +183,7 @@ class Holds:
         """End a hold because an operator says so; None where there is none."""
         if key not in self.active:
             return None
-        self._failures.pop(key.api, None)
+        self._breaker.forgive(key)
         return self._end(key, HoldAction.CLEARED)
 
     def follow(self, change: HoldChange, now: float) -> None:
@@ -246,19 +270,29 @@ class Holds:
         hold = self.active.pop(key)
         return HoldChange(action, key, hold.reason, hold.until, hold.probe)
 
-    def _count_failure(self, key: HoldKey, now: float, random: float) -> list[HoldChange]:
-        count = self._failures.get(key.api, 0) + 1
-        self._failures[key.api] = count
-        if count < BREAKER_FAILURES:
-            return []
-        del self._failures[key.api]
-        return self._hold(key, FAILING, now + self._backoff(0, random), True, False, now)
+    def _count_failure(self, one: HoldKey, api: HoldKey, now: float, until: float) -> list[HoldChange]:
+        changes: list[HoldChange] = []
+        if one not in self.active and self._breaker.failed(one):
+            changes += self._hold(one, FAILING, until, True, False, now)
+        if api not in self.active and self._breaker.failed_all(one, now):
+            changes += self._hold(api, FAILING, until, True, False, now)
+        return changes
 
+    def _probes(self, key: HoldKey, permit: int) -> bool:
+        hold = self.active.get(key)
+        return hold is not None and hold.probing == permit
 
-@lru_cache(maxsize=32_768)
-def keys_of(app: str, tenant: str | None, api: str) -> tuple[HoldKey, ...]:
-    """Whom a request of `tenant` (None: of no organisation) may be stopped by."""
-    everybody = (HoldKey(Scope.APP, app=app), HoldKey(Scope.API, api=api))
-    if tenant is None:
-        return everybody
-    return (HoldKey(Scope.TENANT, app=app, tenant=tenant), *everybody)
+    def _inconclusive(self, key: HoldKey) -> HoldChange:
+        hold = self.active[key]
+        hold.probing = None
+        return HoldChange(HoldAction.INCONCLUSIVE, key, hold.reason, hold.until, hold.probe)
+
+    @staticmethod
+    def _failed_again(key: HoldKey, hold: Hold, one: HoldKey) -> bool:
+        """Whether a probe's failure begins the hold anew: an API's only where those of two organisations
+        failed one after the other.
+        """
+        if key.scope is Scope.API and hold.failed_for in {None, one}:
+            hold.failed_for = one
+            return False
+        return key.scope in {Scope.API, Scope.TENANT_API}

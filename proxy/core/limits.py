@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proxy.core.accounts import Account, Accounts, Caps
-from proxy.core.holds import HoldAction, HoldChange, Holds, HoldTimes, keys_of
+from proxy.core.accounts import Account, Accounts, Caps, learn
+from proxy.core.holds import HoldAction, HoldChange, Holds, HoldTimes
 from proxy.core.model import (
     AppView,
     HoldKey,
@@ -21,16 +21,12 @@ from proxy.core.model import (
     ResponseClass,
     Scope,
     TenantView,
+    keys_of,
 )
 from proxy.core.window import Window
 
 GRACE_SECONDS = 0.05
 """For so long a place is kept for the replica whose turn it is."""
-
-APP_LEARNING_SHARE = 0.5
-"""An app's minute is learned from responses only where less than this share of it is left: one response
-is enough to catch up, and so large a limit is far away most of the time.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,8 @@ CONCURRENT = Denial(Limit.CONCURRENT, None)
 
 @dataclass(slots=True)
 class Permit:
-    """Leave to send one attempt. It must be settled exactly once, whatever becomes of the attempt.
+    """Leave to send one attempt. It must be settled exactly once, whatever becomes of the attempt, and
+    released: its place among the concurrent ones is free when the answer's last byte has come.
 
     `following` is what another request of the same tenant would be told now, where that is known to be no.
     """
@@ -76,6 +73,7 @@ class Permit:
     probes: tuple[HoldKey, ...] = ()
     following: Denial | None = None
     settled: bool = False
+    released: bool = False
 
 
 @dataclass(slots=True)
@@ -92,7 +90,8 @@ class Forecast:
 @dataclass(slots=True)
 class Settlement:
     """What became of an attempt. `head_at` is when its response head, or its failure, was read;
-    `sent` is False where no byte of it left; `retry_after` is in seconds.
+    `sent` is False where no byte of it left; `retry_after` is in seconds; `again` says that an earlier
+    attempt of the same request failed too, so that the request counts as one failure.
     """
 
     row: ResponseClass
@@ -100,6 +99,7 @@ class Settlement:
     head_at: float
     remaining: Remaining = Remaining()
     retry_after: float | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Limits:
         tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
         if self.holds.active and (held := self.holds.blocking(keys, now)):
             key, hold = held
-            return Denial(hold.reason, hold.until if hold.until > now else None, key)
+            return Denial(hold.reason, hold.stops_until(now), key)
         free = 0
         if tenant is not None:
             if tenant.in_flight >= self._caps.concurrent:
@@ -160,7 +160,7 @@ class Limits:
         app.dispatch(now)
         following = self._charge(tenant, free, now) if tenant is not None else None
         self._permits += 1
-        probes = self.holds.probe(keys, self._permits) if self.holds.active else ()
+        probes = self.holds.probe(keys, self._permits, now) if self.holds.active else ()
         return Permit(self._permits, ask, keys, now, probes, following)
 
     def charge(self, permit: Permit) -> None:
@@ -169,10 +169,13 @@ class Limits:
         self.accounts.app(ask.app, now).dispatch(now)
         if ask.tenant is not None:
             self._charge(self.accounts.tenant(ask.app, ask.tenant, now), 0, now)
-        self.holds.probe(permit.probes, permit.number)
+        self.holds.probe(permit.probes, permit.number, now)
 
-    def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
-        """Account for a permit whose attempt has ended, and learn from the response.
+    def settle(
+        self, permit: Permit, settlement: Settlement, now: float, random: float, *, ended: bool = True
+    ) -> Effects:
+        """Account for what an attempt's answer means, and learn from it; where it has not `ended` yet,
+        `release` is to follow.
 
         `random` in [0, 1) jitters a backoff. Raises RuntimeError when the permit was settled before.
         """
@@ -183,26 +186,32 @@ class Limits:
         ask, sent = permit.ask, settlement.sent
         app = self.accounts.apps[ask.app]
         tenant = None if ask.tenant is None else self.accounts.tenants[ask.app, ask.tenant]
-        foreign = _learn(app, tenant, permit.granted_at, settlement, now) if sent else 0
+        foreign = _learned(app, tenant, permit, settlement, now) if sent else 0
         if sent:
             app.settle(settlement.head_at)
         else:
             app.give_back(permit.granted_at)
-        if tenant is not None:
-            tenant.in_flight -= 1
-            if sent:
-                tenant.minute.settle(settlement.head_at)
-            else:
-                tenant.minute.give_back(permit.granted_at)
-                tenant.day.give_back()
+        if tenant is not None and sent:
+            tenant.minute.settle(settlement.head_at)
+        elif tenant is not None:
+            tenant.minute.give_back(permit.granted_at)
+            tenant.day.give_back()
+        if ended:
+            self.release(permit)
         return self._held(permit, settlement, foreign, now, random)
+
+    def release(self, permit: Permit) -> None:
+        """The answer's last byte has come: free its place, once."""
+        if not permit.released and permit.ask.tenant is not None:
+            self.accounts.tenants[permit.ask.app, permit.ask.tenant].in_flight -= 1
+        permit.released = True
 
     def hear(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
         """Learn from the answer to a call whose permit is charged here no longer, or never was."""
         ask = permit.ask
         app = self.accounts.app(ask.app, now)
         tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
-        foreign = _learn(app, tenant, permit.granted_at, settlement, now)
+        foreign = _learned(app, tenant, permit, settlement, now)
         return self._held(permit, settlement, foreign, now, random)
 
     def clear(self, key: HoldKey, now: float) -> HoldChange | None:
@@ -224,7 +233,7 @@ class Limits:
         """
         limit, at, known = "", now, True
         if self.holds.active and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
-            limit, at = held[1].reason, max(now, held[1].until)
+            limit, at = held[1].reason, held[1].stops_until(now)
         if ask.tenant is not None and (tenant := self.accounts.tenants.get((ask.app, ask.tenant))):
             if (day := tenant.day.earliest(now, ahead)) > at:
                 limit, at, known = Limit.DAY, day, False
@@ -272,25 +281,16 @@ class Limits:
             settlement.retry_after,
             now,
             random,
+            again=settlement.again,
         )
         return Effects(tuple(changes), foreign) if changes or foreign else NO_EFFECTS
 
 
-def _learn(app: Window, tenant: Account | None, sent_at: float, settlement: Settlement, now: float) -> int:
+def _learned(app: Window, tenant: Account | None, permit: Permit, settlement: Settlement, now: float) -> int:
     """Compare the server's counts with ours; how many calls of others that revealed."""
-    remaining, head_at = settlement.remaining, settlement.head_at
-    revealed = 0
-    if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
-        app.learn(sent_at, head_at, left, now)
-    if tenant is not None:
-        if remaining.day is not None:
-            tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
-        if remaining.minute is not None:
-            revealed = tenant.minute.learn(sent_at, head_at, remaining.minute, now)
-    if settlement.retry_after is not None and (rule := settlement.row.hold) is not None:
-        room_at = head_at + settlement.retry_after
-        if rule.reason == Limit.APP_MINUTE:
-            app.expect(room_at, now)
-        elif rule.reason == Limit.MINUTE and tenant is not None:
-            tenant.minute.expect(room_at, now)
-    return revealed
+    rule = settlement.row.hold
+    refused = "" if rule is None or settlement.retry_after is None else rule.reason
+    sent_at, head_at = permit.granted_at, settlement.head_at
+    return learn(
+        app, tenant, sent_at, head_at, settlement.remaining, now, refused, settlement.retry_after or 0.0
+    )

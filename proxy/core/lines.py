@@ -16,16 +16,26 @@ PROMPT_SECONDS = 1.0
 """Whoever wants no wait at all has so long for its body to come; it is sent at once then, or never."""
 AGEING_SECONDS = 10.0
 """How long a wait makes up for one step of urgency."""
+FITTEST = (False, False)
+"""As a probe: what is answered soon and changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much may wait: requests of one organisation, and in all."""
+
+    per_tenant: int = 1000
+    total: int = 10_000
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
     """One request's place: when it came, when it must be answered, how urgent it is (0 most, 7 least).
 
-    `safe` marks a GET or HEAD, which is preferred as a probe. `waited` collects the seconds spent on
-    each limit or hold that blocked it. `admitted` while it counts as waiting, `known` once it has been;
-    `left` once its caller has gone. `place` is what it stands by in its lane: when it came, and which joined
-    first of those that came at once.
+    `safe` marks a GET or HEAD, which is preferred as a probe; `slow` what may not end soon, which is none
+    where another waits. `waited` collects the seconds spent on each limit or hold that blocked it.
+    `admitted` while it counts as waiting, `known` once it has been; `left` once its caller has gone. `place`
+    is what it stands by in its lane: when it came, and which joined first of those that came at once.
     """
 
     ask: Ask
@@ -33,6 +43,7 @@ class Ticket:
     deadline: float
     urgency: int = 3
     safe: bool = True
+    slow: bool = False
     waited: dict[str, float] = field(default_factory=dict)
     admitted: bool = False
     known: bool = False
@@ -48,6 +59,11 @@ class Ticket:
     def rank(self) -> float:
         """Who has the lowest goes first."""
         return self.arrived + self.urgency * AGEING_SECONDS
+
+    @property
+    def unfit(self) -> tuple[bool, bool]:
+        """How little it is fit to be a probe: the least is `FITTEST`."""
+        return self.slow, not self.safe
 
 
 class Line:
@@ -96,12 +112,10 @@ class Line:
         heads = (lane[0] for (api, _), lane in self._lanes.items() if api not in self.parked)
         return min(heads, key=_rank, default=None)
 
-    def probe(self, api: str | None = None) -> Ticket | None:
-        """Who goes as the probe of a hold on `api` (None: on all): the first safe ticket, or the first."""
-        tickets = [
-            ticket for (name, _), lane in self._lanes.items() if api in (None, name) for ticket in lane
-        ]
-        return min(tickets, key=lambda ticket: (not ticket.safe, ticket.rank), default=None)
+    def probe(self, api: str = "") -> Ticket | None:
+        """Who goes as the probe of a hold on `api` (empty: on all): the fittest ticket, the first of them."""
+        tickets = [ticket for (name, _), lane in self._lanes.items() if api in {"", name} for ticket in lane]
+        return min(tickets, key=lambda ticket: (ticket.unfit, ticket.rank), default=None)
 
     def ahead(self, urgency: int) -> int:
         """How many tickets of the same or a higher urgency wait already and cannot be overtaken."""

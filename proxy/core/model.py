@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -38,11 +39,15 @@ class Limit(StrEnum):
 
 
 class Scope(StrEnum):
-    """Whom a hold stops: one organisation of one app, one app, or one API family for everybody."""
+    """Whom a hold stops: one organisation of one app, its use of one API family, one app, one API family for
+    everybody, or everything that is for Xero's API host.
+    """
 
     TENANT = "tenant"
+    TENANT_API = "tenant_api"
     APP = "app"
     API = "api"
+    HOST = "host"
 
 
 class Host(StrEnum):
@@ -75,7 +80,8 @@ class Route(NamedTuple):
 
     `tenant` is None where only the app's limit counts (`/connections`); `limited` is False where
     none does (the identity host). `template` is the path with ids replaced, for logs. `keys` is True where
-    the API documents that it honours `Idempotency-Key`.
+    the API documents that it honours `Idempotency-Key`. `slow` marks what may take
+    minutes to answer: a report.
     """
 
     host: Host
@@ -85,6 +91,7 @@ class Route(NamedTuple):
     limited: bool
     template: str
     keys: bool = False
+    slow: bool = False
 
 
 class Access(StrEnum):
@@ -120,7 +127,7 @@ class ResponseClass:
     healthy: bool = False
     """True where the answer shows that the organisation and the API work: it ends a probe well."""
     breaks: bool = False
-    """True where the answer counts towards the API's breaker."""
+    """True where the answer is a failure of those that, repeated, hold what fails."""
     access: Access | None = None
     proves: bool = False
     """True where the answer to a write under a key is its outcome, whatever became of earlier attempts."""
@@ -182,6 +189,18 @@ class HoldKey:
     app: str = ""
     tenant: str = ""
     api: str = ""
+
+
+@lru_cache(maxsize=32_768)
+def keys_of(app: str, tenant: str | None, api: str) -> tuple[HoldKey, ...]:
+    """Whom a request of `tenant` (None: of no organisation) may be stopped by."""
+    keys = (
+        HoldKey(Scope.TENANT_API, app=app, tenant=tenant or "", api=api),
+        HoldKey(Scope.APP, app=app),
+        HoldKey(Scope.API, api=api),
+        HoldKey(Scope.HOST),
+    )
+    return keys if tenant is None else (HoldKey(Scope.TENANT, app=app, tenant=tenant), *keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,12 @@ class Place:
             next_seconds=None if self.until is None else max(0.0, self.until - now),
         )
 
+    def stood(self, now: float) -> dict[str, float]:
+        """Seconds that the line has stood so far, by what it stood for."""
+        self.blocked[self.blocked_by] = self.blocked.get(self.blocked_by, 0.0) + now - self.since
+        self.since = now
+        return self.blocked
+
 
 @dataclass(slots=True)
 class Ring:

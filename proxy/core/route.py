@@ -36,6 +36,8 @@ _USUAL_PATH = 200
 _PATHS_KEPT = 4096
 _IDENTITY_WORDS = frozenset({b"token", b"revocation"})
 """What is called at the identity host; any other word there may be a secret."""
+_REPORTS = frozenset({"reports", "financialstatements"})
+"""Resources whose answers may take minutes."""
 _PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
 
 
@@ -81,6 +83,7 @@ class Families:
             limited=family.host is Host.API,
             template=template,
             keys=family.keys,
+            slow=not _REPORTS.isdisjoint(template.lower().split("/")),
         )
 
     def place(self, path: bytes) -> tuple[Family | None, str]:

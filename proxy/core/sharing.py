@@ -14,7 +14,7 @@ from math import floor, inf
 
 from proxy.core.accounts import Caps
 from proxy.core.day import ASK_AGAIN_SECONDS, Day
-from proxy.core.holds import HoldTimes
+from proxy.core.holds import HoldChange, HoldTimes
 from proxy.core.limits import (
     CONCURRENT,
     GRACE_SECONDS,
@@ -122,17 +122,41 @@ class SharedLimits:
         return decision
 
     def settle(
-        self, replica: str, number: int, claim: Permit, settlement: Settlement, now: float, random: float
+        self,
+        replica: str,
+        number: int,
+        claim: Permit,
+        settlement: Settlement,
+        now: float,
+        random: float,
+        *,
+        ended: bool = True,
     ) -> tuple[Effects, bool]:
         """As `Limits.settle`, and whether the permit was lost: reaped, or never granted here. Then what
         `claim` says of it is believed, for its response may teach something all the same.
         """
         self._leases[replica] = now + LEASE_SECONDS
-        permit = self._open.get(replica, {}).pop(number, None)
-        if permit is None:
+        permits = self._open.get(replica, {})
+        permit = permits.get(number)
+        if permit is None or permit.settled:
             effects = self.limits.hear(claim, settlement, now, random) if settlement.sent else NO_EFFECTS
             return effects, True
-        return self._settle(permit, settlement, now, random), False
+        if ended:
+            del permits[number]
+        return self._settle(permit, settlement, now, random, ended=ended), False
+
+    def release(self, replica: str, number: int, now: float) -> bool:
+        """As `Limits.release`, and whether the permit was lost."""
+        self._leases[replica] = now + LEASE_SECONDS
+        permit = self._open.get(replica, {}).pop(number, None)
+        if permit is not None:
+            self._end(permit, now)
+        return permit is None
+
+    def let_go(self, replica: str, number: int) -> list[HoldChange]:
+        """As `Holds.let_go`."""
+        permit = self._open.get(replica, {}).get(number)
+        return [] if permit is None else self.limits.holds.let_go(permit.probes, permit.number)
 
     def beat(
         self, replica: str, now: float, lease: float = LEASE_SECONDS, held: AbstractSet[int] | None = None
@@ -144,13 +168,13 @@ class SharedLimits:
         self._leases[replica] = now + lease
         own = self._open.get(replica, {})
         for number in own.keys() - (own.keys() if held is None else held):
-            self._settle(own.pop(number), Settlement(LOST, sent=True, head_at=now), now, 0.0)
+            self._end(own.pop(number), now)
         dead = sorted((ends, name) for name, ends in self._leases.items() if ends <= now)
         reaped = 0
         for _, name in dead:
             permits = self._open.get(name, {})
             for number in sorted(permits)[: REAPED_AT_ONCE - reaped]:
-                self._settle(permits.pop(number), Settlement(LOST, sent=True, head_at=now), now, 0.0)
+                self._end(permits.pop(number), now)
                 reaped += 1
             if not permits:
                 del self._leases[name]
@@ -174,16 +198,29 @@ class SharedLimits:
             return now
         return now + POLL_SECONDS if permit.following.until is None else permit.following.until
 
-    def _settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
+    def _settle(
+        self, permit: Permit, settlement: Settlement, now: float, random: float, *, ended: bool = True
+    ) -> Effects:
         ask = permit.ask
         if ask.tenant is None:
-            return self.limits.settle(permit, settlement, now, random)
+            return self.limits.settle(permit, settlement, now, random, ended=ended)
         account = self.limits.accounts.tenant(ask.app, ask.tenant, now)
         full, spent = account.in_flight >= self._caps.concurrent, account.minute.free(now) <= 0
-        effects = self.limits.settle(permit, settlement, now, random)
-        if full or (spent and account.minute.free(now) > 0):
+        effects = self.limits.settle(permit, settlement, now, random, ended=ended)
+        if (full and ended) or (spent and account.minute.free(now) > 0):
             self._of(ask.app, ask.tenant).freed(now)
         return effects
+
+    def _end(self, permit: Permit, now: float) -> None:
+        """Nobody will say more of a permit: what its answer meant stays unknown where nobody said it."""
+        ask = permit.ask
+        if not permit.settled:
+            self._settle(permit, Settlement(LOST, sent=True, head_at=now), now, 0.0)
+        elif ask.tenant is not None:
+            full = self.limits.accounts.tenant(ask.app, ask.tenant, now).in_flight >= self._caps.concurrent
+            self.limits.release(permit)
+            if full:
+                self._of(ask.app, ask.tenant).freed(now)
 
     def _of(self, app: str, tenant: str) -> Contenders:
         key = (app, tenant)

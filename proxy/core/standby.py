@@ -34,7 +34,7 @@ class Standby:
         self._share: LocalShare | None = LocalShare(self.limits, caps, REPLICAS_UNSEEN)
         self._agree_until = 0.0
         self.open: set[int] = set()
-        """Permits that are not settled."""
+        """Permits that are not released."""
         self._alone: set[int] = set()
         """Open permits that the server never granted."""
         self._unknown: set[int] = set()
@@ -68,14 +68,26 @@ class Standby:
         """Whether an open permit is used without the server's leave."""
         return permit.number in self._alone
 
-    def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Effects:
+    def settle(
+        self, permit: Permit, settlement: Settlement, now: float, random: float, *, ended: bool = True
+    ) -> Effects:
         """As `Limits.settle`, for every permit that is used here."""
+        effects = self.limits.settle(permit, settlement, now, random, ended=ended)
+        if ended:
+            self._forget(permit, now)
+        return effects
+
+    def release(self, permit: Permit, now: float) -> None:
+        """As `Limits.release`."""
+        self.limits.release(permit)
+        self._forget(permit, now)
+
+    def _forget(self, permit: Permit, now: float) -> None:
         self.open.discard(permit.number)
         self._alone.discard(permit.number)
         if permit.number in self._unknown:
             self._unknown.discard(permit.number)
             self._agree_until = max(self._agree_until, now + self._caps.minute_seconds)
-        return self.limits.settle(permit, settlement, now, random)
 
     def fell(self, now: float) -> None:
         """The server cannot be reached any more."""

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from proxy.core.holds import HoldAction, HoldChange
+from proxy.core.holds import SILENT_SECONDS, HoldAction, HoldChange
 from proxy.core.limits import Ask, Denial, Permit
-from proxy.core.lines import Ticket
+from proxy.core.lines import FITTEST, Ticket
 from proxy.core.model import HoldKey, Limit, Scope
 from proxy.core.place import Due, Place, Ring, State
 
@@ -65,6 +65,11 @@ class Turns:
         place.line.leave(ticket)
         if isinstance(baton, HoldKey) and baton not in permit.probes:
             self._release(baton)
+        for key in permit.probes:
+            if place in (parked := self._parked.get(key, {})):  # the others have their turns before it
+                parked[place] = parked.pop(place)
+            if parked and key not in self._hold_alarms:
+                self._alarm_hold(key, permit.granted_at + SILENT_SECONDS)
         if isinstance(baton, str):
             self._leave_ring(place)
         full = permit.following
@@ -138,13 +143,11 @@ class Turns:
     def affected(self, key: HoldKey) -> Iterator[Ticket]:
         """The tickets that a hold stops."""
         places: Iterable[Place | None] = self._places.values()
-        if key.scope is Scope.TENANT:
-            places = (self._places.get((key.app, key.tenant)),)
+        if key.scope in {Scope.TENANT, Scope.TENANT_API}:
+            places = (self._places.get((key.app, key.tenant or None)),)
         for place in places:
-            if place and (key.scope is Scope.API or place.app == key.app):
-                for ticket in place.line:
-                    if key.scope is not Scope.API or ticket.ask.api == key.api:
-                        yield ticket
+            if place and (not key.app or place.app == key.app):
+                yield from (ticket for ticket in place.line if not key.api or ticket.ask.api == key.api)
 
     def forget_if_idle(self, ask: Ask) -> None:
         """Drop a line where nobody stands and nobody is expected."""
@@ -224,7 +227,7 @@ class Turns:
     def _park(self, place: Place, key: HoldKey, until: float | None) -> None:
         place.holds.add(key)
         self._parked.setdefault(key, {})[place] = None
-        if key.scope is Scope.API:
+        if key.api:
             place.line.parked.add(key.api)
         else:
             place.state = State.HELD
@@ -239,13 +242,13 @@ class Turns:
     def _unpark(self, place: Place, key: HoldKey) -> None:
         if key not in place.holds:
             return
-        place.holds.discard(key)
+        place.holds.remove(key)
         places = self._parked[key]
         del places[place]
         if not places:
             del self._parked[key]
-        if key.scope is Scope.API:
-            place.line.parked.discard(key.api)
+        if key.api:
+            place.line.parked = {other.api for other in place.holds if other.api}
         elif place.state is State.HELD:
             place.state = State.OPEN
 
@@ -256,19 +259,16 @@ class Turns:
             self._go_on(place)
 
     def _probe(self, key: HoldKey) -> None:
-        """Let one ticket ask, a safe one if there is one; it becomes the probe when it is granted.
-
-        Where every line has something else to wait for as well, all go back to their own waiting: the
-        first to ask is the probe, and the others are parked again.
+        """Let one ticket ask, the fittest of all; it is the probe when it is granted. Where every line has
+        something else to wait for as well, all go back to that: the first to ask is the probe.
         """
-        api = key.api if key.scope is Scope.API else None
-        chosen: tuple[Place, Ticket] | None = None
-        for place in self._parked.get(key, ()):
+        chosen, parked = None, self._parked.get(key, {})
+        for place in parked:
             if place.asking is None and place.state in {State.OPEN, State.HELD}:
-                ticket = place.line.probe(api)
-                if ticket and (chosen is None or ticket.safe):
+                ticket = place.line.probe(key.api)
+                if ticket and (chosen is None or ticket.unfit < chosen[1].unfit):
                     chosen = (place, ticket)
-                if ticket and ticket.safe:
+                if ticket and ticket.unfit == FITTEST:
                     break
         if chosen is None:
             self._release(key)

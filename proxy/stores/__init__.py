@@ -5,7 +5,7 @@ The rules stand in `proxy.core.limits`; a store says where their state lives and
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from proxy.core.holds import HoldChange
@@ -70,10 +70,17 @@ class Store(Protocol):
         """The same where the store can tell without a wait, None where it cannot."""
         ...
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        """Account for an attempt that has ended; exactly once per permit. Effects that are not known at once
-        are told to `Heard.settled`.
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> Effects:
+        """Account for what an attempt's answer means; exactly once per permit. Effects that are not known at
+        once are told to `Heard.settled`. Where the answer has not `ended`, `release` follows.
         """
+
+    def release(self, permit: Permit) -> None:
+        """The last byte of an answer has come: its place is free. Once per permit, after `settle`."""
+
+    def let_go(self, permit: Permit) -> Sequence[HoldChange]:
+        """Nobody need wait for a probe's verdict any more; what that changes."""
+        ...
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so, and what is believed of an organisation's day; None where

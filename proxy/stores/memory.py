@@ -35,9 +35,18 @@ class MemoryStore:
         """The same, which never needs to wait here."""
         return self._limits.acquire(ask, self._clock.now())
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        """Account for an attempt that has ended."""
-        return self._limits.settle(permit, settlement, self._clock.now(), self._random.random())
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> Effects:
+        """Account for what an attempt's answer means."""
+        now, random = self._clock.now(), self._random.random()
+        return self._limits.settle(permit, settlement, now, random, ended=ended)
+
+    def release(self, permit: Permit) -> None:
+        """Free an answer's place."""
+        self._limits.release(permit)
+
+    def let_go(self, permit: Permit) -> list[HoldChange]:
+        """Wait no longer for a probe."""
+        return self._limits.holds.let_go(permit.probes, permit.number)
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so."""

@@ -6,28 +6,26 @@ from functools import partial
 from random import Random
 
 from proxy.clock import Clock, Timer
-from proxy.core.holds import HoldAction, HoldChange
 from proxy.core.limits import Ask, Denial
-from proxy.core.model import HoldKey
 from proxy.core.sharing import POLL_SECONDS
 from proxy.stores import Heard
 
 
 class Polls:
-    """One timer for each line or hold that somebody was denied by without a time."""
+    """One timer for each line that was denied without a time."""
 
     def __init__(self, clock: Clock, random: Random) -> None:
         self.heard: Heard | None = None
         self._clock = clock
         self._random = random
-        self._timers: dict[HoldKey | tuple[str, str | None], Timer] = {}
+        self._timers: dict[tuple[str, str | None], Timer] = {}
 
     def denied(self, ask: Ask, denial: Denial) -> None:
         """Wake the line again within `POLL_SECONDS`, where nothing else is sure to."""
-        key = denial.hold or (ask.app, ask.tenant)
+        key = (ask.app, ask.tenant)
         if denial.until is None and key not in self._timers:
             at = self._clock.now() + POLL_SECONDS * (0.5 + self._random.random() / 2)
-            self._timers[key] = self._clock.call_at(at, partial(self._due, key, denial))
+            self._timers[key] = self._clock.call_at(at, partial(self._due, key))
 
     def close(self) -> None:
         """Wake nobody any more."""
@@ -35,12 +33,7 @@ class Polls:
             timer.cancel()
         self._timers.clear()
 
-    def _due(self, key: HoldKey | tuple[str, str | None], denial: Denial) -> None:
+    def _due(self, key: tuple[str, str | None]) -> None:
         del self._timers[key]
-        if self.heard is None:
-            return
-        if isinstance(key, HoldKey):
-            now = self._clock.now()
-            self.heard.hold_changed(HoldChange(HoldAction.INCONCLUSIVE, key, denial.limit, now))
-        else:
+        if self.heard is not None:
             self.heard.released(*key)

@@ -16,9 +16,19 @@ from typing import Any
 
 from proxy.clock import Clock
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Forecast, Permit, Settlement
-from proxy.core.model import AppView, Execution, HoldKey, HoldView, Left, ResponseClass, StoreView, TenantView
+from proxy.core.model import (
+    AppView,
+    Execution,
+    HoldKey,
+    HoldView,
+    Left,
+    ResponseClass,
+    StoreView,
+    TenantView,
+    keys_of,
+)
 from proxy.core.standby import Standby
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
@@ -113,17 +123,27 @@ class RedisStore:
         """At once where nobody else is to be asked."""
         return self._standby.acquire(ask, self._clock.now()) if self._link is None else None
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        """Account for an attempt that has ended; what the server makes of it is told to `Heard` later."""
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> Effects:
+        """Account for what an answer means; what the server makes of it is told to `Heard` later."""
         now, random = self._clock.now(), self._random.random()
         alone = self._standby.granted_alone(permit)
-        effects = self._standby.settle(permit, settlement, now, random)
-        debt = Debt(permit, settlement, random, effects, alone)
-        if self._link is None:
-            self._settlements.keep(debt)
-            return effects
-        self._settlements.deliver(self._link, debt)
-        return NO_EFFECTS
+        effects = self._standby.settle(permit, settlement, now, random, ended=ended)
+        debt = Debt(permit, settlement, random, effects, alone, ended=ended)
+        self._settlements.owe(self._link, debt)
+        return effects if self._link is None else NO_EFFECTS
+
+    def release(self, permit: Permit) -> None:
+        """Free an answer's place, here and on the server where that gave it."""
+        debt = Debt(permit, None, 0.0, NO_EFFECTS, self._standby.granted_alone(permit))
+        self._standby.release(permit, self._clock.now())
+        if not debt.alone:
+            self._settlements.owe(self._link, debt)
+
+    def let_go(self, permit: Permit) -> list[HoldChange]:
+        """Wait no longer for a probe, here or elsewhere."""
+        if self._link is not None:
+            self._link.call(partial(self._script.let_go, permit), urgent=False)
+        return self._limits.holds.let_go(permit.probes, permit.number)
 
     async def clear(self, key: HoldKey) -> HoldChange | None:
         """End a hold because an operator says so, everywhere where the server can be reached."""
@@ -149,12 +169,8 @@ class RedisStore:
 
     def view(self) -> tuple[Iterator[TenantView], Iterator[AppView], Iterator[HoldView]]:
         """Budgets and holds as far as this replica knows: what others sent it learns from its responses."""
-        now = self._clock.now()
-        return (
-            self._limits.accounts.views(now),
-            self._limits.accounts.app_views(now),
-            self._limits.holds.each(now),
-        )
+        now, accounts = self._clock.now(), self._limits.accounts
+        return accounts.views(now), accounts.app_views(now), self._limits.holds.each(now)
 
     def health(self) -> StoreView:
         """Whether the server decides, and for how many."""
@@ -221,10 +237,7 @@ class RedisStore:
             self._standby.settle(own, NOT_USED, now, 0.0)
         permit = Permit(number, ask, keys_of(ask.app, ask.tenant, ask.api), now)
         debt = Debt(permit, NOT_USED, 0.0, NO_EFFECTS, alone=False, told=True)
-        if link is self._link:
-            self._settlements.deliver(link, debt)
-        else:
-            self._settlements.keep(debt)
+        self._settlements.owe(link if link is self._link else None, debt)
 
     def _joined(self, link: Link, beat: Beat) -> None:
         now = self._clock.now()

@@ -20,9 +20,9 @@ from enum import StrEnum
 from typing import Any
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Permit, Settlement
-from proxy.core.model import HoldKey, HoldView, Scope
+from proxy.core.model import HoldKey, HoldView, Scope, keys_of
 from proxy.core.sharing import LEASE_SECONDS, Pulse
 from proxy.stores.lua import sources
 
@@ -135,9 +135,12 @@ class Script:
             told = Permit(number, ask, keys, now, named, following)
         return Decision(told, float(server_time))
 
-    def settle(self, permit: Permit, settlement: Settlement, now: float, random: float) -> Arguments:
-        """Account for a permit; `now` is the moment of sending, on the clock of `permit.granted_at` and
-        `settlement.head_at`. Where it never was granted and nothing was sent, nothing happens.
+    def settle(
+        self, permit: Permit, settlement: Settlement, now: float, random: float, *, ended: bool = True
+    ) -> Arguments:
+        """Account for what an answer means; `now` is the moment of sending, on the clock of
+        `permit.granted_at` and `settlement.head_at`. Where the permit never was granted and nothing was sent,
+        nothing happens.
         """
         row, rule, remaining = settlement.row, settlement.row.hold, settlement.remaining
         head_age = max(0.0, now - settlement.head_at) if settlement.sent else 0.0
@@ -160,8 +163,18 @@ class Script:
             _number(random),
             _flag(row.healthy),
             _flag(row.breaks),
+            _flag(settlement.again),
             *held,
+            _flag(ended),
         ]
+
+    def release(self, permit: Permit) -> Arguments:
+        """Free a permit's place; the reply says `released`, or `lost` where there is none."""
+        return [b"release", self._replica, b"%d" % permit.number]
+
+    def let_go(self, permit: Permit) -> Arguments:
+        """Let nobody wait for a probe any more."""
+        return [b"let_go", self._replica, b"%d" % permit.number, *_ask(permit.ask)]
 
     def settled(self, reply: Reply, permit: Permit, now: float) -> Settled:
         """Read the answer."""
@@ -236,14 +249,25 @@ def _change(action: bytes, key: HoldKey, now: float, reason: bytes, seconds: byt
 
 
 def _key(name: bytes) -> HoldKey:
-    """A hold from its name in the script, see `hold_key` there."""
+    """A hold from its name in the script, see `hold_names` there."""
     scope, _, rest = name.partition(b":")
     match Scope(_text(scope)):
         case Scope.TENANT:
-            length, _, rest = rest.partition(b":")
-            app, tenant = rest[: int(length)], rest[int(length) + 1 :]
+            app, tenant = _counted(rest)
             return HoldKey(Scope.TENANT, app=_text(app), tenant=_text(tenant))
+        case Scope.TENANT_API:
+            app, rest = _counted(rest)
+            tenant, api = _counted(rest)
+            return HoldKey(Scope.TENANT_API, app=_text(app), tenant=_text(tenant), api=_text(api))
         case Scope.APP:
             return HoldKey(Scope.APP, app=_text(rest))
         case Scope.API:
             return HoldKey(Scope.API, api=_text(rest))
+        case Scope.HOST:
+            return HoldKey(Scope.HOST)
+
+
+def _counted(name: bytes) -> tuple[bytes, bytes]:
+    """What is preceded by its length, and the rest."""
+    length, _, rest = name.partition(b":")
+    return rest[: int(length)], rest[int(length) + 1 :]

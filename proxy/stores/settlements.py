@@ -25,16 +25,18 @@ AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class Debt:
-    """A settlement that the server is to hear of. `effects` are what it had on this replica's own account;
-    `told` says whether anybody knows of them, `alone` that the server never granted the permit.
+    """A settlement that the server is to hear of, or (None) a permit's release. `effects` are what it had on
+    this replica's own account; `told` says whether anybody knows of them, `alone` that the server never
+    granted the permit, `ended` whether the answer had when it was settled.
     """
 
     permit: Permit
-    settlement: Settlement
+    settlement: Settlement | None
     random: float
     effects: Effects
     alone: bool
     told: bool = False
+    ended: bool = True
 
 
 class Settlements:
@@ -50,6 +52,13 @@ class Settlements:
         self._telemetry = telemetry
         self._granted: deque[Debt] = deque()
         self._learned: deque[Debt] = deque(maxlen=LEARNED_MAX)
+
+    def owe(self, link: Link | None, debt: Debt) -> None:
+        """Deliver it, or keep it where there is no link."""
+        if link is None:
+            self.keep(debt)
+        else:
+            self.deliver(link, debt)
 
     def keep(self, debt: Debt) -> None:
         """Until the server is back."""
@@ -74,18 +83,21 @@ class Settlements:
         reply.add_done_callback(partial(self._delivered, link, debt, self._clock.now()))
 
     def _arguments(self, debt: Debt) -> Arguments:
-        now = self._clock.now()
-        settlement = self._as_of(debt, now) if debt.told else debt.settlement
-        return self._script.settle(debt.permit, settlement, now, debt.random)
+        now, settlement = self._clock.now(), debt.settlement
+        if settlement is None:
+            return self._script.release(debt.permit)
+        if debt.told:
+            settlement = self._as_of(settlement, debt.permit, now)
+        return self._script.settle(debt.permit, settlement, now, debt.random, ended=debt.ended)
 
-    def _as_of(self, debt: Debt, now: float) -> Settlement:
+    def _as_of(self, settlement: Settlement, permit: Permit, now: float) -> Settlement:
         """What is still true of a settlement that was kept: a hold lasts no longer than it did here, and one
         that has ended since does not begin anew.
         """
-        settlement, rule = debt.settlement, debt.settlement.row.hold
+        rule = settlement.row.hold
         if rule is None:
             return settlement
-        key = next((key for key in debt.permit.keys if key.scope is rule.scope), None)
+        key = next((key for key in permit.keys if key.scope is rule.scope), None)
         hold = None if key is None else self._limits.holds.active.get(key)
         left = None if hold is None else replace(rule, seconds=max(0.0, hold.until - now))
         return replace(settlement, row=replace(settlement.row, hold=left))
@@ -96,10 +108,16 @@ class Settlements:
 
     def _delivered(self, link: Link, debt: Debt, sent_at: float, answer: asyncio.Future[Any]) -> None:
         reply, now = answer.result(), self._clock.now()
+        release = debt.settlement is None
         if isinstance(reply, Trouble):
-            self._telemetry.failed("settle")
+            self._telemetry.failed("release" if release else "settle")
             self._tell(debt, debt.effects)
             self.keep(debt)
+            return
+        if release:
+            self._telemetry.operation("release", reply.decode(), now - sent_at)
+            if debt.told:
+                self._deliver_next(link)
             return
         settled = self._script.settled(reply, debt.permit, now)
         self._telemetry.operation("settle", "lost" if settled.lost else "settled", now - sent_at)

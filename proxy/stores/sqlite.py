@@ -121,9 +121,9 @@ class SqliteStore(MemoryStore):
             self._write_soon()
         return decision
 
-    async def settle(self, permit: Permit, settlement: Settlement) -> Effects:
-        """Account for an attempt that has ended."""
-        effects = await super().settle(permit, settlement)
+    async def settle(self, permit: Permit, settlement: Settlement, *, ended: bool = True) -> Effects:
+        """Account for what an attempt's answer means."""
+        effects = await super().settle(permit, settlement, ended=ended)
         self._charged.add(permit.ask)
         for change in effects.holds:
             self._held.add(change.key)

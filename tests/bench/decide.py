@@ -22,11 +22,11 @@ from proxy.clock import Clock
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
 from proxy.core.limits import Ask, Limits, Permit, Settlement
-from proxy.core.lines import Ticket
+from proxy.core.lines import Ticket, Waiting
 from proxy.core.model import Execution, Remaining, ResponseClass
 from proxy.core.turns import Turns
 from proxy.garbage import THRESHOLDS
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from proxy.simulator.windows import Rolling
 from proxy.stores.memory import MemoryStore
 from tests.bench.report import table, verdict

@@ -25,10 +25,10 @@ from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
 from proxy.core.idempotency import Keys
 from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.lines import Ticket
+from proxy.core.lines import Ticket, Waiting
 from proxy.core.model import Execution, Remaining, ResponseClass
 from proxy.log import Log
-from proxy.scheduler import Scheduler, Waiting
+from proxy.scheduler import Scheduler
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis import RedisStore

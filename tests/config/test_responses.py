@@ -36,11 +36,11 @@ FAILURES = {
     "upstream_garbage": Execution.UNKNOWN,
 }
 MADE = (
-    *("refused_minute", "refused_day", "refused_concurrent", "refused_appminute"),
-    *("refused_expired", "unauthenticated"),
-    *("refused_offline", "refused_maintenance", "refused_unavailable", "refused_failing", "refused_deadline"),
-    *("queue_full", "draining", "body_too_large", "body_timeout", "invalid_request", "misdirected"),
-    *("method_not_allowed", "tenant_invalid", "outcome_unknown", "spool_full", "internal", "caller_left"),
+    *("unauthenticated", "refused_minute", "refused_day", "refused_concurrent", "refused_appminute"),
+    *("refused_expired", "refused_offline", "refused_maintenance", "refused_unavailable"),
+    *("refused_failing", "refused_deadline", "queue_full", "draining", "body_too_large", "body_timeout"),
+    *("invalid_request", "misdirected", "method_not_allowed", "tenant_invalid", "outcome_unknown"),
+    *("spool_full", "internal", "caller_left"),
 )
 
 OAUTH1_LIMIT = (
@@ -211,9 +211,10 @@ def test_every_failure_and_every_own_answer_has_its_row() -> None:
 
 
 @pytest.mark.parametrize(("name", "execution"), FAILURES.items())
-def test_a_failure_counts_towards_the_breaker(name: str, execution: Execution) -> None:
-    found = failure_class(TABLE, name)
-    assert (found.name, found.execution, found.breaks, found.hold) == (name, execution, True, None)
+def test_a_failure_counts_towards_the_breaker_or_holds_the_host(name: str, execution: Execution) -> None:
+    found, never = failure_class(TABLE, name), execution is Execution.NEVER_SENT
+    hold = HoldRule(Scope.HOST, "failing", "backoff") if never else None
+    assert (found.execution, found.breaks, found.hold) == (execution, not never, hold)
 
 
 @pytest.mark.parametrize("limit", Limit)

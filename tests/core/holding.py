@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from proxy.core.holds import (
-    HoldChange,
-    Holds,
-    HoldTimes,
-    keys_of,
-)
-from proxy.core.model import Execution, HoldKey, HoldRule, ResponseClass, Scope
+from proxy.core.holds import HoldChange, Holds, HoldTimes
+from proxy.core.model import Execution, HoldKey, HoldRule, ResponseClass, Scope, keys_of
 
 TIMES = HoldTimes(offline=300.0, backoff=0.5, backoff_max=30.0)
 
 TENANT = HoldKey(Scope.TENANT, app="app", tenant="t1")
 APP = HoldKey(Scope.APP, app="app")
 API = HoldKey(Scope.API, api="accounting")
+OWN = HoldKey(Scope.TENANT_API, app="app", tenant="t1", api="accounting")
+HOST = HoldKey(Scope.HOST)
 KEYS = keys_of("app", "t1", "accounting")
 
 
@@ -31,6 +28,9 @@ OFFLINE = row("offline", HoldRule(Scope.TENANT, "offline", "offline"))
 MINUTE = row("limit_minute", HoldRule(Scope.TENANT, "minute", "retry_after"))
 APP_MINUTE = row("limit_appminute", HoldRule(Scope.APP, "appminute", "retry_after"))
 CONCURRENT = row("limit_concurrent", HoldRule(Scope.TENANT, "concurrent", 0.25, probe=False))
+UNREACHABLE = ResponseClass(
+    "connect_failed", Execution.NEVER_SENT, HoldRule(Scope.HOST, "failing", "backoff")
+)
 MAINTENANCE = row("maintenance", HoldRule(Scope.API, "maintenance", "backoff"))
 
 
@@ -46,7 +46,7 @@ class Story:
         if self.holds.blocking(keys, now):
             return None
         self.permits += 1
-        self.holds.probe(keys, self.permits)
+        self.holds.probe(keys, self.permits, now)
         return self.permits
 
     def answer(
@@ -59,8 +59,9 @@ class Story:
         keys: tuple[HoldKey, ...] = KEYS,
         retry_after: float | None = None,
         random: float = 0.0,
+        again: bool = False,
     ) -> list[HoldChange]:
-        return self.holds.settle(keys, permit, sent_at, response, retry_after, now, random)
+        return self.holds.settle(keys, permit, sent_at, response, retry_after, now, random, again=again)
 
     def until(self, key: HoldKey) -> float:
         hold = self.holds.active.get(key)

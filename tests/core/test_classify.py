@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.responses import load_responses
-from proxy.core.classify import BODY_BYTES, Match, ResponseTable, Row, classify, failure_class
+from proxy.core.classify import BODY_BYTES, Match, ResponseTable, Row, classify, failure_class, foresee
 from proxy.core.fields import Fields
 from proxy.core.model import Execution, Headers, ResponseClass
 
@@ -111,3 +111,32 @@ def test_a_body_never_turns_an_answer_that_is_no_5xx_into_one_that_may_be_sent_a
     if 200 <= status < 500 and status != 429:
         assert found.execution is Execution.DONE
         assert found.hold is None
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "first", "expected"),
+    [
+        (200, (), b"", PLAIN),
+        (404, (), b"", GARBAGE),
+        (503, ((b"X-Problem", b"minute"),), b"", BY_HEADER),
+        (503, (), b"", None),
+        (503, (), b"off", None),
+        (503, (), b"it is offline", BY_BODY),
+        (503, (), b" " * BODY_BYTES, HUNDRED),
+        (503, ((b"Content-Encoding", b"gzip"),), gzip.compress(b" " * 2 * BODY_BYTES), HUNDRED),
+        (503, ((b"Content-Encoding", b"gzip"),), gzip.compress(b"it is offline")[:-8], BY_BODY),
+    ],
+)
+def test_the_beginning_of_a_response_means_what_no_more_of_it_can_change(
+    status: int, headers: Headers, first: bytes, expected: ResponseClass | None
+) -> None:
+    assert foresee(TABLE, status, Fields(headers), first, "accounting") is expected
+
+
+@given(st.integers(200, 599), st.binary(max_size=64), st.integers(0, 64))
+def test_what_the_beginning_of_a_response_means_the_whole_means_too(
+    status: int, noise: bytes, cut: int
+) -> None:
+    body = noise + b"The Organisation is offline"
+    early = foresee(REAL, status, Fields(), body[:cut], "accounting")
+    assert early is None or early is classify(REAL, status, Fields(), body, "accounting")

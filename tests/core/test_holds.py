@@ -4,30 +4,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.core.breaker import BREAKER_FAILURES
 from proxy.core.holds import (
-    BREAKER_FAILURES,
     FAILING,
     LONGEST_HOLD_SECONDS,
     RESET_MARGIN_SECONDS,
     HoldAction,
     HoldChange,
-    keys_of,
 )
-from proxy.core.model import HoldView, ResponseClass
+from proxy.core.model import HoldKey, HoldView, ResponseClass, Scope, keys_of
 from tests.core.holding import (
     API,
     APP,
     APP_MINUTE,
     BROKEN,
     CONCURRENT,
+    HOST,
     KEYS,
     MAINTENANCE,
     MINUTE,
     OFFLINE,
     OK,
-    SAYS_NOTHING,
+    OWN,
     TENANT,
     TIMES,
+    UNREACHABLE,
     Story,
 )
 
@@ -40,9 +41,10 @@ def story() -> Story:
 # ---- Whom a hold stops
 
 
-def test_a_request_is_stopped_by_its_tenant_its_app_and_its_api() -> None:
-    assert set(KEYS) == {TENANT, APP, API}
-    assert set(keys_of("app", None, "accounting")) == {APP, API}
+def test_a_request_is_stopped_by_its_tenant_its_use_of_the_api_its_app_its_api_and_the_host() -> None:
+    assert KEYS == (TENANT, OWN, APP, API, HOST)
+    of_nobody = HoldKey(Scope.TENANT_API, app="app", api="accounting")
+    assert keys_of("app", None, "accounting") == (of_nobody, APP, API, HOST)
 
 
 @pytest.mark.parametrize(
@@ -127,48 +129,42 @@ def test_a_backoff_doubles_up_to_its_longest_and_half_of_it_is_jitter(random: fl
     assert lasts == pytest.approx(longest * (0.5 + random / 2))
 
 
-# ---- The breaker
+# ---- Where Xero's host cannot be reached
 
 
-def test_repeated_failures_without_a_success_between_hold_the_api(story: Story) -> None:
-    assert BREAKER_FAILURES == 5
-    for _ in range(BREAKER_FAILURES - 1):
-        assert story.answer(BROKEN, 0.0, sent_at=-1.0) == []
-    story.answer(OK, 0.0, sent_at=-1.0, keys=keys_of("other", "t9", "accounting"))
-    for _ in range(BREAKER_FAILURES - 1):
-        assert story.answer(BROKEN, 0.0, sent_at=-1.0) == []
-        story.answer(SAYS_NOTHING, 0.0, sent_at=-1.0)
-        story.answer(OK, 0.0, sent_at=-1.0, keys=keys_of("app", "t1", "files"))
-    [change] = story.answer(BROKEN, 0.0, sent_at=-1.0, keys=keys_of("other", None, "accounting"))
-    assert change == HoldChange(HoldAction.BEGUN, API, FAILING, 0.25)
-
-
-def test_failures_during_a_hold_do_not_count_towards_the_next(story: Story) -> None:
-    for _ in range(3 * BREAKER_FAILURES):
-        story.answer(BROKEN, 0.0, sent_at=-1.0)
-    assert story.until(API) == 0.25
-    probe = story.send(0.25)
+def test_whoever_cannot_reach_the_host_holds_it_for_all_and_whoever_can_ends_that(story: Story) -> None:
+    files = keys_of("other", "t9", "files")
+    [change] = story.answer(UNREACHABLE, 0.0, sent_at=-1.0)
+    assert change == HoldChange(HoldAction.BEGUN, HOST, FAILING, 0.25)
+    assert story.send(0.2, files) is None
+    probe = story.send(0.25, files)
     assert probe is not None
-    assert story.send(0.26) is None
-    story.answer(OK, 0.3, sent_at=0.25, permit=probe)
-    for _ in range(BREAKER_FAILURES - 1):
-        assert story.answer(BROKEN, 1.0, sent_at=0.5) == []
-    assert not story.holds.active
+    assert story.send(0.25) is None
+    [change] = story.answer(UNREACHABLE, 0.5, sent_at=0.25, permit=probe, keys=files)
+    assert change == HoldChange(HoldAction.EXTENDED, HOST, FAILING, 1.0)
+    probe = story.send(1.0)
+    assert probe is not None
+    [change] = story.answer(BROKEN, 1.5, sent_at=1.0, permit=probe)
+    assert change == HoldChange(HoldAction.ENDED, HOST, FAILING, 1.0)
 
 
 # ---- Operators
 
 
+def of(tenant: str | None, api: str = "accounting") -> tuple[HoldKey, ...]:
+    return keys_of("app", tenant, api)
+
+
 def test_an_operator_can_end_a_hold(story: Story) -> None:
-    assert story.holds.clear(API) is None
+    assert story.holds.clear(OWN) is None
     for _ in range(BREAKER_FAILURES):
         story.answer(BROKEN, 0.0, sent_at=-1.0)
-    assert story.holds.clear(API) == HoldChange(HoldAction.CLEARED, API, FAILING, 0.25)
+    assert story.holds.clear(OWN) == HoldChange(HoldAction.CLEARED, OWN, FAILING, 0.25)
     assert story.send(0.1) is not None
-    for _ in range(BREAKER_FAILURES - 1):
-        assert story.answer(BROKEN, 1.0, sent_at=0.5) == []
-    story.answer(MAINTENANCE, 2.0, sent_at=1.5)
-    story.holds.clear(API)
+    for tenant in ("t1", "t2", "t2", "t3"):
+        assert story.answer(BROKEN, 1.0, sent_at=0.5, keys=of(tenant)) == []
+        story.answer(MAINTENANCE, 2.0, sent_at=1.5)
+        story.holds.clear(API)
     assert story.answer(BROKEN, 3.0, sent_at=2.5) == [], "what came before is forgiven"
 
 

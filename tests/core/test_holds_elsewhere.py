@@ -7,6 +7,7 @@ import pytest
 from proxy.core.holds import HoldAction, HoldChange, Holds, HoldTimes
 from proxy.core.limits import Ask, Denial, Permit
 from proxy.core.model import HoldKey, HoldView, Remaining, Scope
+from tests.core.holding import KEYS
 from tests.core.permits import CAPS, NOBODY, T1, answered, call, granted, make, state
 
 TENANT = HoldKey(Scope.TENANT, app="app", tenant="t1")
@@ -45,7 +46,7 @@ def test_a_hold_that_ended_elsewhere_stops_nobody(holds: Holds, action: HoldActi
 def test_a_probe_that_brought_nothing_elsewhere_lets_another_go(holds: Holds) -> None:
     holds.follow(change(HoldAction.INCONCLUSIVE), 0.0)
     holds.follow(change(HoldAction.BEGUN), 0.0)
-    holds.probe((TENANT,), 1)
+    holds.probe((TENANT,), 1, 10.5)
     assert holds.blocking((TENANT,), 11.0)
     holds.follow(change(HoldAction.INCONCLUSIVE), 11.0)
     assert holds.blocking((TENANT,), 11.0) is None
@@ -53,7 +54,7 @@ def test_a_probe_that_brought_nothing_elsewhere_lets_another_go(holds: Holds) ->
 
 def test_exactly_the_holds_that_there_are_elsewhere_are_taken_over(holds: Holds) -> None:
     holds.follow(change(HoldAction.BEGUN), 0.0)
-    holds.probe((TENANT,), 7)
+    holds.probe((TENANT,), 7, 5.0)
     views = [HoldView(TENANT, "offline", 2.0, True), HoldView(API, "maintenance", 3.0, False, probe=False)]
     holds.mirror(views, 5.0)
     assert list(holds.view(5.0)) == views
@@ -73,9 +74,9 @@ def test_a_permit_that_was_granted_elsewhere_is_charged_as_one_of_ours(ask: Ask)
 def test_the_probe_of_a_hold_elsewhere_is_its_probe_here() -> None:
     limits = make()
     limits.holds.follow(change(HoldAction.BEGUN), 0.0)
-    permit = Permit(limits.number(), T1, (TENANT,), 11.0, probes=(TENANT,))
+    permit = Permit(limits.number(), T1, KEYS, 11.0, probes=(TENANT,))
     limits.charge(permit)
-    assert limits.acquire(T1, 11.0) == Denial("offline", None, TENANT)
+    assert limits.acquire(T1, 11.0) == Denial("offline", 16.0, TENANT)
     assert answered(limits, permit, 12.0).holds == (change(HoldAction.ENDED),)
 
 

@@ -101,7 +101,7 @@ def test_a_hold_stops_before_any_limit_does() -> None:
     assert denied(limits, T1, 2.0) == Denial("offline", 301.0, key)
     probe = granted(limits, T1, 301.0)
     assert probe.probes == (key,)
-    assert denied(limits, T1, 302.0) == Denial("offline", None, key)
+    assert denied(limits, T1, 302.0) == Denial("offline", 306.0, key)
     effects = answered(limits, probe, 303.0)
     assert [change.action for change in effects.holds] == [HoldAction.ENDED]
     assert granted(limits, T1, 303.0).probes == ()
@@ -201,7 +201,8 @@ def test_a_forecast_names_a_hold_whose_probe_is_due() -> None:
     answered(limits, granted(limits, T1, 0.0), 1.0, OFFLINE)
     assert limits.forecast(T1, 0, 400.0) == Forecast("", 400.0)
     granted(limits, T1, 400.0)
-    assert limits.forecast(T1, 0, 401.0) == Forecast("offline", 401.0)
+    assert limits.forecast(T1, 0, 401.0) == Forecast("offline", 405.0)
+    assert limits.forecast(T1, 0, 405.0) == Forecast("", 405.0)
 
 
 def test_a_forecast_for_more_than_a_day_holds_is_no_accident() -> None:

@@ -15,6 +15,7 @@ from proxy.core.day import ASK_AGAIN_SECONDS
 from proxy.core.limits import CONCURRENT, Denial, Limits, Permit, Settlement
 from proxy.core.model import Limit, Remaining
 from proxy.core.sharing import LocalShare
+from tests.core.holding import KEYS
 from tests.core.permits import NEVER_SENT, NOBODY, OK, SPAN, T1, T2, about, answered, call, make
 
 CAPS = Caps(minute=8, day=100, concurrent=4, app_minute=12)
@@ -86,7 +87,7 @@ def test_it_keeps_to_what_others_were_seen_to_use() -> None:
 def test_what_a_server_granted_before_is_part_of_it() -> None:
     limits = make(CAPS)
     for _ in range(4):
-        permit = Permit(limits.number(), T1, (), 0.0)
+        permit = Permit(limits.number(), T1, KEYS, 0.0)
         limits.charge(permit)
         answered(limits, permit, 0.5)
     assert share(limits).acquire(T1, 1.0) == Denial(Limit.MINUTE, about(0.5 + SPAN))
@@ -107,7 +108,7 @@ class Fleet:
         """Calls that the server granted, whose responses have come."""
         for _ in range(calls):
             limits = self.random.choice(self.limits)
-            permit = Permit(limits.number(), T1, (), now)
+            permit = Permit(limits.number(), T1, KEYS, now)
             limits.charge(permit)
             answered(limits, permit, now)
             self.sent.append((now, False))

@@ -7,10 +7,11 @@ from random import Random
 import pytest
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
+from proxy.core.holds import HoldAction, HoldTimes
 from proxy.core.limits import CONCURRENT, GRACE_SECONDS, Ask, Denial, Effects, Permit, Settlement
-from proxy.core.model import Limit, Remaining
+from proxy.core.model import Limit, Remaining, keys_of
 from proxy.core.sharing import LEASE_SECONDS, POLL_SECONDS, REAPED_AT_ONCE, Contenders, Pulse, SharedLimits
+from tests.core.holding import KEYS
 from tests.core.permits import CAPS, NEVER_SENT, NOBODY, OFFLINE, OK, T1, T2, about
 from tests.core.replicas import Cluster, Replica
 
@@ -35,7 +36,7 @@ class Asking:
         return self.numbers
 
     def settle(self, replica: str, number: int, now: float, *, sent: bool = True) -> tuple[Effects, bool]:
-        claim = Permit(-1, T1, (), now)
+        claim = Permit(-1, T1, KEYS, now)
         settlement = Settlement(OK if sent else NEVER_SENT, sent, now)
         return self.shared.settle(replica, number, claim, settlement, now, 0.5)
 
@@ -139,7 +140,7 @@ def test_calls_of_no_organisation_take_no_turns() -> None:
 def test_who_waits_for_a_hold_waits_for_no_place() -> None:
     asking = Asking()
     number = asking.granted("a", 0.0)
-    asking.shared.settle("a", number, Permit(-1, T1, (), 0.0), Settlement(OFFLINE, True, 0.1), 0.1, 0.5)
+    asking.shared.settle("a", number, Permit(-1, T1, KEYS, 0.0), Settlement(OFFLINE, True, 0.1), 0.1, 0.5)
     assert isinstance(asking.ask("b", 0.2), Denial)
     assert not asking.shared._contenders["app", "t1"].due
 
@@ -219,7 +220,7 @@ def test_a_lost_permit_teaches_but_frees_nothing_twice() -> None:
     asking = Asking()
     number = asking.granted("a", 0.0)
     asking.shared.beat("b", 7.0)
-    claim = Permit(-1, T1, (), 0.0)
+    claim = Permit(-1, T1, KEYS, 0.0)
     settlement = Settlement(OK, True, 7.5, Remaining(minute=0))
     assert asking.shared.settle("a", number, claim, settlement, 7.5, 0.5) == (Effects(foreign=2), True)
     [view], _ = asking.shared.limits.view(7.5)
@@ -237,3 +238,46 @@ def test_many_permits_of_the_dead_are_settled_little_by_little() -> None:
         asking.granted("ab"[number % 2], 0.0, (T1, T2)[number % 2])
     assert asking.shared.beat("c", 7.0) == Pulse(1, lapsed=True, reaped=REAPED_AT_ONCE, more=True)
     assert asking.shared.beat("c", 7.0) == Pulse(1, lapsed=False, reaped=1, more=False)
+
+
+# ---- Answers that are known before they end
+
+
+def test_a_place_is_free_for_the_others_when_the_last_byte_has_come() -> None:
+    asking = Asking()
+    first, _ = asking.granted("a", 0.0), asking.granted("a", 0.0)
+    claim, settlement = Permit(-1, T1, KEYS, 0.0), Settlement(OK, True, 0.1)
+    assert asking.ask("b", 0.0) == CONCURRENT
+    effects, lost = asking.shared.settle("a", first, claim, settlement, 0.1, 0.5, ended=False)
+    assert (effects, lost) == (Effects(), False)
+    assert asking.shared.settle("a", first, claim, settlement, 0.1, 0.5)[1], "what it means is known"
+    assert asking.ask("b", 0.2) == CONCURRENT
+    assert asking.shared.release("a", first, 0.3) is False
+    assert asking.shared.release("a", first, 0.3) is True
+    asking.granted("b", 0.3)
+
+
+@pytest.mark.parametrize("ask", [T1, NOBODY])
+def test_a_replica_that_dies_inside_an_answer_frees_its_place_and_says_nothing_of_it_again(ask: Ask) -> None:
+    asking = Asking()
+    number = asking.granted("a", 0.0, ask)
+    claim = Permit(-1, ask, keys_of(ask.app, ask.tenant, ask.api), 0.0)
+    asking.shared.settle("a", number, claim, Settlement(OK, True, 0.1), 0.1, 0.5, ended=False)
+    asking.shared.beat("a", 1.0)
+    asking.shared.beat("b", 1.0 + LEASE_SECONDS)
+    account = asking.shared.limits.accounts.tenants.get(("app", "t1"))
+    assert account is None or account.in_flight == 0
+    assert asking.shared.release("a", number, 8.0) is True
+
+
+def test_the_others_need_not_wait_for_a_probe_that_nobody_wants() -> None:
+    asking = Asking()
+    number = asking.granted("a", 0.0)
+    claim = Permit(-1, T1, KEYS, 0.0)
+    asking.shared.settle("a", number, claim, Settlement(OFFLINE, True, 0.1), 0.1, 0.5)
+    probe = asking.granted("a", 301.0)
+    assert isinstance(asking.ask("b", 301.1), Denial)
+    [change] = asking.shared.let_go("a", probe)
+    assert change.action is HoldAction.INCONCLUSIVE
+    assert asking.shared.let_go("a", 12345) == []
+    asking.granted("b", 301.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
 from proxy.core.limits import Ask, Denial, Permit, Settlement
-from proxy.core.model import Limit
+from proxy.core.model import Limit, keys_of
 from proxy.core.standby import REPLICAS_UNSEEN, Standby
 from tests.strict_xero import OK, REFUSED
 
@@ -29,7 +29,7 @@ class Replica:
 
     def told(self) -> Permit:
         """A permit that the server granted."""
-        permit = Permit(self.standby.limits.number(), ASK, (), self.now)
+        permit = Permit(self.standby.limits.number(), ASK, keys_of("app", "tenant", "accounting"), self.now)
         self.standby.charge(permit)
         return permit
 
@@ -157,3 +157,19 @@ def test_a_first_meeting_after_calls_alone_is_no_different() -> None:
     replica.settle(replica.own())
     replica.standby.joined(4, replica.now)
     assert replica.agrees()
+
+
+def test_a_permit_is_open_until_its_answer_has_ended() -> None:
+    replica = Replica()
+    permit = replica.told()
+    replica.standby.settle(permit, Settlement(OK, True, replica.now), replica.now, 0.0, ended=False)
+    assert replica.standby.open == {permit.number}
+    replica.fall_and_join()
+    replica.now += 61.0
+    assert replica.agrees(), "the server may not know of its place"
+    replica.standby.release(permit, replica.now)
+    assert not replica.standby.open
+    replica.now += 59.0
+    assert replica.agrees()
+    replica.now += 2.0
+    assert not replica.agrees()

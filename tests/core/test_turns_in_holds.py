@@ -210,6 +210,8 @@ def test_a_line_that_is_forgotten_waits_for_no_hold(floor: Floor) -> None:
         (ON_APP, ["a accounting", "a files", "b accounting"]),
         (ON_API, ["a accounting", "b accounting", "a accounting"]),
         (HoldKey(Scope.TENANT, app="app", tenant="unknown"), []),
+        (HoldKey(Scope.TENANT_API, app="app", tenant="a", api="files"), ["a files"]),
+        (HoldKey(Scope.HOST), ["a accounting", "a files", "b accounting", "a accounting"]),
     ],
 )
 def test_a_hold_affects_whom_it_stops(floor: Floor, key: HoldKey, affected: list[str]) -> None:
@@ -217,3 +219,40 @@ def test_a_hold_affects_whom_it_stops(floor: Floor, key: HoldKey, affected: list
         floor.join(ask)
     found = [f"{ticket.ask.tenant} {ticket.ask.api}" for ticket in floor.turns.affected(key)]
     assert found == affected
+
+
+def test_whoever_waits_behind_a_probe_that_came_by_itself_has_a_turn_when_it_is_silent(floor: Floor) -> None:
+    floor.settle(C, change(HoldAction.BEGUN, ON_API, 300.0))
+    waits, comes = floor.join(A), floor.join(B)
+    floor.deny(waits, "offline", 305.0, ON_API)
+    floor.grant(comes, ON_API)
+    assert floor.alarms == [(305.0, ON_API)]
+    time_is_up(floor, ON_API)
+    assert floor.asks(waits)
+    floor.grant(waits, ON_API)
+
+
+def test_a_probe_for_which_nobody_waits_needs_no_alarm(floor: Floor) -> None:
+    alone = floor.join(A)
+    floor.grant(alone, ON_A)
+    assert floor.alarms == []
+
+
+def test_lines_get_their_turns_past_silent_probes_one_after_the_other(floor: Floor) -> None:
+    first, behind, second = floor.join(A), floor.join(A), floor.join(B)
+    hold_all(floor, first, second, key=ON_API)
+    for probe in (first, second, behind):
+        time_is_up(floor, ON_API)
+        assert floor.asks(probe)
+        floor.grant(probe, ON_API)
+
+
+def test_a_line_that_waits_for_two_holds_of_one_api_waits_for_the_other_still(floor: Floor) -> None:
+    own = HoldKey(Scope.TENANT_API, app="app", tenant="a", api="accounting")
+    held = floor.join(A)
+    hold_all(floor, held, key=ON_API)
+    floor.turns._park(floor.place(held), own, 400.0)
+    floor.turns.hold_changed(change(HoldAction.ENDED, ON_API))
+    assert not floor.asks(held)
+    floor.turns.hold_changed(change(HoldAction.ENDED, own))
+    assert floor.asks(held)

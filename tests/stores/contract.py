@@ -88,10 +88,11 @@ class Opened:
         *,
         sent: bool = True,
         retry_after: float | None = None,
+        ended: bool = True,
     ) -> Effects:
         """All effects, be they known at once or later."""
         settlement = Settlement(row, sent, self.clock.now(), remaining or Remaining(), retry_after)
-        effects = await self.store.settle(permit, settlement)
+        effects = await self.store.settle(permit, settlement, ended=ended)
         if not self._tells_later:
             return effects
         assert not effects.holds

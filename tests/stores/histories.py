@@ -10,17 +10,9 @@ from typing import Any
 import redis
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes, keys_of
+from proxy.core.holds import HoldChange, HoldTimes
 from proxy.core.limits import Ask, Denial, Permit, Settlement
-from proxy.core.model import (
-    Execution,
-    HoldKey,
-    HoldRule,
-    HoldView,
-    Remaining,
-    ResponseClass,
-    Scope,
-)
+from proxy.core.model import Execution, HoldKey, HoldRule, HoldView, Remaining, ResponseClass, Scope, keys_of
 from proxy.core.sharing import SharedLimits
 from proxy.stores.script import Arguments, Reply, Script
 from tests.stores import kept
@@ -37,15 +29,16 @@ ASKS = [
     for api in ("accounting", "files")
 ]
 HEALTHY = ResponseClass("success", Execution.DONE, healthy=True)
+GATEWAY = ResponseClass("gateway", Execution.UNKNOWN, breaks=True)
 ROWS = (
     HEALTHY,
     HEALTHY,
     HEALTHY,
     HEALTHY,
     ResponseClass("validation", Execution.DONE),
-    ResponseClass("connect_failed", Execution.NEVER_SENT, breaks=True),
-    ResponseClass("gateway", Execution.UNKNOWN, breaks=True),
-    ResponseClass("gateway", Execution.UNKNOWN, breaks=True),
+    ResponseClass("connect_failed", Execution.NEVER_SENT, HoldRule(Scope.HOST, "failing", "backoff")),
+    GATEWAY,
+    GATEWAY,
     ResponseClass("offline", Execution.REJECTED, HoldRule(Scope.TENANT, "offline", "offline")),
     ResponseClass("maintenance", Execution.REJECTED, HoldRule(Scope.API, "maintenance", "backoff")),
     ResponseClass("minute", Execution.REJECTED, HoldRule(Scope.TENANT, "minute", "retry_after", probe=False)),
@@ -73,6 +66,10 @@ class Story:
     now: float = BEGAN
     core: SharedLimits = field(init=False)
     open: dict[tuple[str, int], Permit] = field(default_factory=dict)
+    ending: dict[tuple[str, int], Permit] = field(default_factory=dict)
+    """Settled, and to be released."""
+    failing: bool = False
+    """For a while hardly anything works."""
     steps: int = 0
     seen: set[str] = field(default_factory=set)
     """What happened, so that a test can say that its histories hold everything."""
@@ -95,10 +92,16 @@ class Story:
 
     def step(self) -> None:
         self._pause()
+        self.failing ^= not self.busy and self.random.random() < 0.02
         chance = self.random.random()
         if self.open and chance < (0.45 if len(self.open) > 2 else 0.2):
             replica, number = self.random.choice(sorted(self.open))
-            self.settle(replica, number, self._settlement(self.open[replica, number]))
+            ended = self.random.random() < 0.8
+            self.settle(replica, number, self._settlement(self.open[replica, number]), ended=ended)
+        elif self.ending and chance < 0.5:
+            self._release()
+        elif self.open and chance < 0.52:
+            self._let_go()
         elif chance < 0.9 or self.busy:
             ask = self.random.choice(ASKS[:2] if self.busy and self.random.random() < 0.9 else ASKS)
             self.acquire(self.random.choice(REPLICAS), ask, more=self.random.random() < 0.5)
@@ -161,8 +164,27 @@ class Story:
         else:
             assert abs(denial.until - expected.until) < 1e-6
 
-    def settle(self, replica: str, number: int, settlement: Settlement) -> None:
-        self._answered(replica, self.open.pop((replica, number)), settlement)
+    def settle(self, replica: str, number: int, settlement: Settlement, *, ended: bool = True) -> None:
+        permit = self.open.pop((replica, number))
+        ended = ended or not settlement.sent
+        if not ended:
+            self.ending[replica, number] = permit
+        self._answered(replica, permit, settlement, ended=ended)
+
+    def _release(self) -> None:
+        replica, number = self.random.choice(sorted(self.ending))
+        permit, script = self.ending.pop((replica, number)), self.script(replica)
+        lost = self.core.release(replica, number, self.now)
+        assert self.run(script, script.release(permit)) == (b"lost" if lost else b"released")
+        self.seen.add("released")
+        self.same_account(permit.ask)
+
+    def _let_go(self) -> None:
+        replica, number = self.random.choice(sorted(self.open))
+        script = self.script(replica)
+        changes = self.core.let_go(replica, number)
+        self.run(script, script.let_go(self.open[replica, number]))
+        self.seen |= {"let go"} if changes else set()
 
     def _claim(self) -> None:
         """A replica says what became of a permit that the others know nothing of."""
@@ -171,11 +193,13 @@ class Story:
         permit = Permit(10**6 + self.steps, ask, keys_of(ask.app, ask.tenant, ask.api), at)
         self._answered(self.random.choice(REPLICAS), permit, self._settlement(permit))
 
-    def _answered(self, replica: str, permit: Permit, settlement: Settlement) -> None:
+    def _answered(self, replica: str, permit: Permit, settlement: Settlement, *, ended: bool = True) -> None:
         random, script = self.random.random(), self.script(replica)
         claim = Permit(-1, permit.ask, permit.keys, permit.granted_at)
-        effects, lost = self.core.settle(replica, permit.number, claim, settlement, self.now, random)
-        reply = self.run(script, script.settle(permit, settlement, self.now, random))
+        effects, lost = self.core.settle(
+            replica, permit.number, claim, settlement, self.now, random, ended=ended
+        )
+        reply = self.run(script, script.settle(permit, settlement, self.now, random, ended=ended))
         settled = script.settled(reply, permit, self.now)
         assert settled.lost == lost
         assert settled.effects.foreign == effects.foreign
@@ -183,7 +207,7 @@ class Story:
         self.seen |= {"lost"} if lost else set()
         self.seen |= {"foreign"} if effects.foreign else set()
         self.seen |= {str(change.action) for change in effects.holds}
-        self.seen |= {change.reason for change in effects.holds if change.reason == "failing"}
+        self.seen |= {change.key.scope for change in effects.holds if change.reason == "failing"}
         self.same_account(permit.ask)
 
     def _same_changes(self, changes: tuple[HoldChange, ...], expected: tuple[HoldChange, ...]) -> None:
@@ -198,12 +222,17 @@ class Story:
             )
 
     def _settlement(self, permit: Permit) -> Settlement:
-        row = HEALTHY if self.busy and self.random.random() < 0.8 else self.random.choice(ROWS)
+        row = self.random.choice(ROWS)
+        if self.failing and self.random.random() < 0.95:
+            row = GATEWAY
+        elif self.busy and self.random.random() < 0.8:
+            row = HEALTHY
         head_at = permit.granted_at + self.random.choice((0.5, 1.0)) * (self.now - permit.granted_at)
         head_at = self.now - (self.now - head_at)
         retry_after = self.random.choice((None, 0.0, 3.0, 30.0)) if row.hold else None
         sent = row.execution is not Execution.NEVER_SENT
-        return Settlement(row, sent, head_at, self._remaining(permit.ask), retry_after)
+        again = row.breaks and self.random.random() < 0.2
+        return Settlement(row, sent, head_at, self._remaining(permit.ask), retry_after, again)
 
     def _remaining(self, ask: Ask) -> Remaining:
         """Mostly what is likely, at times anything, at times nothing."""
@@ -223,7 +252,7 @@ class Story:
     def _beat(self) -> None:
         replica = self.random.choice(REPLICAS)
         script, lease = self.script(replica), self.random.choice((6.0, 6.0, 6.0, 0.0))
-        own = {number for name, number in self.open if name == replica}
+        own = {number for name, number in (*self.open, *self.ending) if name == replica}
         kept = (
             {number for number in own if self.random.random() < 0.5} if self.random.random() < 0.5 else None
         )

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldTimes
+from proxy.core.holds import SILENT_SECONDS, HoldAction, HoldTimes
 from proxy.core.limits import Ask
 from proxy.core.model import HoldKey, Limit, Remaining, Scope
 from tests.stores.contract import ASK, Open, memory, redis, sqlite
-from tests.strict_xero import GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY
+from tests.strict_xero import GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY, UNREACHABLE
 
 KEY = HoldKey(Scope.TENANT, app="app", tenant="tenant")
 TIMES = HoldTimes()
@@ -189,9 +189,48 @@ async def test_names_of_any_kind_stay_apart(opened: Open) -> None:
         assert (await one.denial(Ask("a", ":a", "accounting"))).limit == Limit.CONCURRENT
 
 
-async def test_an_api_that_keeps_failing_is_held(opened: Open) -> None:
+async def test_what_keeps_failing_is_held_for_its_organisation_alone(opened: Open) -> None:
     async with opened(Caps(), TIMES) as one:
         changes = [
             change for _ in range(5) for change in (await one.settle(await one.permit(), GATEWAY)).holds
         ]
-        assert [change.reason for change in changes] == ["failing"]
+        own = HoldKey(Scope.TENANT_API, app="app", tenant="tenant", api="accounting")
+        assert [(change.reason, change.key) for change in changes] == [("failing", own)]
+        assert (await one.denial()).hold == own
+        await one.permit(Ask("app", "another", "accounting"))
+        cleared = await one.store.clear(own)
+        assert cleared is not None
+        await one.permit()
+
+
+async def test_what_an_answer_means_counts_before_its_place_is_free(opened: Open) -> None:
+    async with opened(Caps(concurrent=1), HoldTimes(offline=0.05)) as one:
+        permit = await one.permit()
+        (change,) = (await one.settle(permit, OFFLINE, ended=False)).holds
+        assert (change.action, change.key) == (HoldAction.BEGUN, KEY)
+        await one.clock.sleep_until(change.until + 0.01)
+        assert (await one.denial()).limit == Limit.CONCURRENT
+        one.store.release(permit)
+        await one.permit()
+
+
+async def test_a_probe_that_nobody_wants_keeps_nobody(opened: Open) -> None:
+    async with opened(Caps(), HoldTimes(offline=0.05)) as one:
+        (change,) = (await one.settle(await one.permit(), OFFLINE)).holds
+        await one.clock.sleep_until(change.until + 0.01)
+        probe = await one.permit()
+        denial = await one.denial()
+        assert denial.until == pytest.approx(one.clock.now() + SILENT_SECONDS, abs=1.0)
+        (let_go,) = one.store.let_go(probe)
+        assert (let_go.action, let_go.key) == (HoldAction.INCONCLUSIVE, KEY)
+        await one.permit()
+
+
+async def test_who_cannot_reach_the_host_holds_it_for_everybody(opened: Open) -> None:
+    async with opened(Caps(), HoldTimes(backoff=10.0)) as one:
+        (change,) = (await one.settle(await one.permit(), UNREACHABLE, sent=False)).holds
+        assert change.key == HoldKey(Scope.HOST)
+        assert (await one.denial(Ask("another", "one", "files"))).hold == change.key
+        cleared = await one.store.clear(change.key)
+        assert cleared is not None
+        await one.permit()

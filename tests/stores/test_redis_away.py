@@ -10,14 +10,14 @@ import pytest
 
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
-from proxy.core.limits import Denial, Permit
+from proxy.core.limits import Denial, Permit, Settlement
 from proxy.core.model import Limit, StoreView
 from proxy.stores.link import Link
 from tests import servers
 from tests.servers import Server
 from tests.stores.contract import ASK
 from tests.stores.replica import KEY, SECRET, Replica
-from tests.strict_xero import OFFLINE
+from tests.strict_xero import OFFLINE, OK
 
 
 async def test_lost_scripts_are_loaded_again(server: Server, tmp_path: Path) -> None:
@@ -250,3 +250,18 @@ async def test_a_server_that_went_back_to_an_older_state_keeps_no_permit(tmp_pat
             await one.settle(permits[1])
             while server.do("HLEN", held) > 1:
                 await one.clock.sleep_until(one.clock.now() + 0.01)
+
+
+async def test_a_place_that_was_freed_while_the_server_was_away_is_free_there_when_it_is_back(
+    server: Server, tmp_path: Path
+) -> None:
+    caps = Caps(concurrent=1)
+    async with Replica(server.url, tmp_path, caps, timeout=0.25) as one:
+        permit = await one.permit()
+        await one.store.settle(permit, Settlement(OK, True, one.clock.now()), ended=False)
+        server.signal(signal.SIGSTOP)
+        await one.until(up=False)
+        one.store.release(permit)
+        server.signal(signal.SIGCONT)
+        await one.until(up=True)
+        await one.permit()

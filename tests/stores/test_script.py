@@ -15,9 +15,9 @@ import pytest
 import redis
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes, keys_of
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import CONCURRENT, Ask, Denial, Permit, Settlement
-from proxy.core.model import Execution, HoldKey, HoldRule, Remaining, ResponseClass, Scope
+from proxy.core.model import Execution, HoldKey, HoldRule, Remaining, ResponseClass, Scope, keys_of
 from proxy.stores.lua import HOLDS_SAMPLED, HOLDS_TOLD, sources
 from proxy.stores.script import (
     Arguments,
@@ -149,7 +149,7 @@ def test_all_keys_are_of_one_slot_and_expire(valkey: redis.Redis) -> None:
             kinds.add(key.split(":")[2])
             assert key.startswith("{xero-proxy:}:")
             assert story.do("TTL", key) > 0, key
-    assert kinds == {"t", "a", "holds", "failures", "permits", "replicas", "epoch"}
+    assert kinds == {"t", "a", "holds", "failures", "called", "permits", "replicas", "epoch"}
 
 
 def test_names_of_any_kind_are_kept_apart(two: Two) -> None:
@@ -297,4 +297,4 @@ def test_the_wheel_holds_the_script(tmp_path: Path) -> None:
     [wheel] = tmp_path.iterdir()
     packed = set(zipfile.ZipFile(wheel).namelist())
     parts = {str(part.relative_to(root)) for part in root.glob("proxy/stores/lua/**/*.lua")}
-    assert len(parts & packed) == 18
+    assert len(parts & packed) == 21

@@ -23,8 +23,9 @@ SMALL = st.builds(
 ).map(lambda caps: replace(caps, day_grows=caps.minute % 2 == 0))
 EVERYTHING = {
     *("minute", "concurrent", "day", "appminute", "hold", "turn", "permit", "probe"),
-    *("begun", "extended", "inconclusive", "ended", "cleared", "failing"),
-    *("foreign", "lost", "reaped", "disowned"),
+    *("begun", "extended", "inconclusive", "ended", "cleared"),
+    *("tenant_api", "api", "host"),
+    *("foreign", "lost", "reaped", "disowned", "released", "let go"),
 }
 
 

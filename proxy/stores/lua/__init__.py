@@ -14,7 +14,7 @@ from hashlib import sha1
 from importlib.resources import files
 from math import ceil
 
-from proxy.core import day, holds, limits, sharing, window
+from proxy.core import accounts, breaker, day, holds, limits, sharing, window
 from proxy.core.accounts import Caps
 from proxy.core.holds import HoldTimes
 
@@ -28,10 +28,15 @@ HOLDS_SAMPLED = 20
 _NAME = re.compile(r"\b[A-Z][A-Z_]*\b")
 
 _ACCOUNTS = ("shared/clock", "shared/replicas", "shared/account", "shared/day", "shared/holds")
-_SETTLE = (*_ACCOUNTS, "shared/changes", "settle/window", "settle/day", "settle/holds", "settle/permit")
+_SETTLE = (
+    *(*_ACCOUNTS, "shared/changes"),
+    *(f"settle/{part}" for part in ("window", "day", "breaker", "holds", "permit")),
+)
 _PARTS = {
     "acquire": (*_ACCOUNTS, *(f"acquire/{part}" for part in ("window", "day", "holds", "turns", "decision"))),
     "settle": (*_SETTLE, "settle/settlement"),
+    "release": (*_SETTLE, "settle/release"),
+    "let_go": ("shared/clock", "shared/holds", "shared/changes", "let_go"),
     "beat": (*_SETTLE, "beat"),
     "clear": ("shared/clock", "shared/account", "shared/day", "shared/holds", "shared/changes", "clear"),
 }
@@ -82,9 +87,14 @@ def _figures(caps: Caps, times: HoldTimes) -> dict[str, str]:
         "ASK_AGAIN_SECONDS": day.ASK_AGAIN_SECONDS,
         "RESET_MARGIN_SECONDS": holds.RESET_MARGIN_SECONDS,
         "LONGEST_HOLD_SECONDS": holds.LONGEST_HOLD_SECONDS,
-        "BREAKER_FAILURES": holds.BREAKER_FAILURES,
+        "SILENT_SECONDS": holds.SILENT_SECONDS,
+        "BREAKER_FAILURES": breaker.BREAKER_FAILURES,
+        "MOST_OF_ONE": breaker.MOST_OF_ONE,
+        "SEVERAL": breaker.SEVERAL,
+        "CALLED_SECONDS": breaker.CALLED_SECONDS,
+        "COUNTED_MOST": breaker.COUNTED_MOST,
         "FAILING": holds.FAILING,
-        "APP_LEARNING_SHARE": limits.APP_LEARNING_SHARE,
+        "APP_LEARNING_SHARE": accounts.APP_LEARNING_SHARE,
         "GRACE_SECONDS": limits.GRACE_SECONDS,
         "POLL_SECONDS": sharing.POLL_SECONDS,
         "LEASE_SECONDS": sharing.LEASE_SECONDS,

@@ -2,11 +2,6 @@
 
 local replica, lease, held = unpack(ARGV)
 
-local function settle_lost(name, number, now)
-  local answer = {sent = true, head_at = now, random = 0, rule = {scope = ''}}
-  settle_permit(read_permit(name, number), answer, false, now)
-end
-
 -- Settle this replica's permits but those that it still holds: the server can have gone back to an older state.
 local function disown(now)
   local kept = {[HERE] = true}
@@ -15,7 +10,7 @@ local function disown(now)
   end
   for _, number in ipairs(held == '' and {} or redis.call('HKEYS', permits_of(replica))) do
     if not kept[number] then
-      settle_lost(replica, number, now)
+      end_permit(read_permit(replica, number), now)
     end
   end
 end
@@ -25,7 +20,7 @@ local function bury(name, most, now)
   local permits, buried = permits_of(name), 0
   for _, number in ipairs(redis.call('HRANDFIELD', permits, most + 1)) do
     if number ~= HERE and buried < most then
-      settle_lost(name, number, now)
+      end_permit(read_permit(name, number), now)
       buried = buried + 1
     end
   end

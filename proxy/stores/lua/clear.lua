@@ -4,8 +4,11 @@
 local replica, scope, app, tenant, api = unpack(ARGV)
 
 local now = clock()
-local names = hold_names(app, scope == 'tenant' and tenant or nil, api)
-local place = scope == 'app' and #names - 1 or scope == 'api' and #names or 1
+local names = hold_names(app, (scope == 'tenant' or tenant ~= '') and tenant or nil, api)
+local place = 1
+while scope_of(names[place]) ~= scope do
+  place = place + 1
+end
 local old = read_holds(names)[place] or nil
 local account = scope == 'tenant' and read_accounts(app, tenant)
 if account and account.known then
@@ -18,9 +21,7 @@ end
 if not old then
   return {}
 end
-if scope == 'api' then
-  redis.call('HDEL', FAILURES, names[place])
-end
+redis.call('HDEL', FAILURES, names[place])
 local changes = {}
 end_hold(changes, names[place], place, old, 'cleared')
 publish_hold(replica, scope, app, tenant, api, changes[1], now)

@@ -52,7 +52,7 @@ local function grant(tenant, app, left, names, holds, now)
   local following = tenant and charge(tenant, left, permit, now) or nil
   local record = cmsgpack.pack({app_name, tenant_name or false, api, now})
   redis.call('HSET', permits_of(replica), number, record)
-  return {granted = true, probes = probe(names, holds, permit), following = following}
+  return {granted = true, probes = probe(names, holds, permit, now), following = following}
 end
 
 local function decide(tenant, app, now)
@@ -60,7 +60,7 @@ local function decide(tenant, app, now)
   local holds = read_holds(names)
   local held = blocking(names, holds, now)
   if held then
-    return denied(holds[held].reason, holds[held].ends > now and holds[held].ends or nil, held)
+    return denied(holds[held].reason, stops_until(holds[held], now), held)
   end
   local denial, left
   if tenant then

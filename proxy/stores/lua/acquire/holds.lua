@@ -1,5 +1,10 @@
 -- Whom holds stop, and who probes: proxy/core/holds.py.
 
+-- When a hold can let somebody go.
+local function stops_until(hold, now)
+  return (hold.ends > now or not hold.probing) and hold.ends or hold.silent_at
+end
+
 -- The hold that stops a call, the longest first: its place among `names`.
 local function blocking(names, holds, now)
   local worst
@@ -7,8 +12,8 @@ local function blocking(names, holds, now)
     if hold and hold.ends <= now and not hold.probe then
       redis.call('HDEL', HOLDS, names[place])
       holds[place] = false
-    elseif hold and (hold.ends > now or hold.probing) then
-      if not worst or hold.ends > holds[worst].ends then
+    elseif hold and stops_until(hold, now) > now then
+      if not worst or stops_until(hold, now) > stops_until(holds[worst], now) then
         worst = place
       end
     end
@@ -16,10 +21,11 @@ local function blocking(names, holds, now)
   return worst
 end
 
-local function probe(names, holds, permit)
+local function probe(names, holds, permit, now)
   local probed = {}
   for place, hold in ipairs(holds) do
     if hold then
+      hold.silent_at = hold.probing and hold.silent_at or now + SILENT_SECONDS
       hold.probing = permit
       write_hold(names[place], hold)
       probed[#probed + 1] = place - 1

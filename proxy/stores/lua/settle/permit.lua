@@ -11,9 +11,11 @@ local function discharge(account, answer, permit)
   end
 end
 
-local function discharge_tenant(tenant, answer, permit)
+local function discharge_tenant(tenant, answer, permit, ended)
   discharge(tenant, answer, permit)
-  tenant.in_flight = math.max(0, tenant.in_flight - 1)
+  if ended then
+    tenant.in_flight = math.max(0, tenant.in_flight - 1)
+  end
   if not answer.sent then
     day_give_back(tenant)
   end
@@ -48,8 +50,9 @@ local function publish_room(tenant, record)
   end
 end
 
--- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach.
-local function settle_permit(record, answer, lost, now)
+-- Account for what became of a permit: {owner, permit, app, tenant, api, sent_at}; `lost` ones only teach. Where the
+-- answer has not `ended`, its place is freed later.
+local function settle_permit(record, answer, lost, ended, now)
   local tenant, app = read_accounts(record.app, record.tenant)
   local waited = tenant and now <= tenant.awaited
   local full = waited and tenant.in_flight >= CAP_CONCURRENT
@@ -63,9 +66,9 @@ local function settle_permit(record, answer, lost, now)
   if not lost then
     discharge(app, answer, record.permit)
     if tenant then
-      discharge_tenant(tenant, answer, record.permit)
+      discharge_tenant(tenant, answer, record.permit, ended)
     end
-    if full or (spent and free(tenant, now, 1) > 0) then
+    if (full and ended) or (spent and free(tenant, now, 1) > 0) then
       tenant.freed_at = now
       publish_room(tenant, record)
     end
@@ -77,14 +80,45 @@ local function settle_permit(record, answer, lost, now)
   return changes, revealed
 end
 
-local function read_permit(name, number)
-  local packed = redis.call('HGET', permits_of(name), number)
+-- An open permit, to be closed or (`keep`) noted as settled, with its place still taken.
+local function read_permit(name, number, keep)
+  local permits = permits_of(name)
+  local packed = redis.call('HGET', permits, number)
   if not packed then
     return nil
   end
-  redis.call('HDEL', permits_of(name), number)
-  local app, tenant, api, sent_at = unpack(cmsgpack.unpack(packed))
+  local app, tenant, api, sent_at, settled = unpack(cmsgpack.unpack(packed))
+  if not keep then
+    redis.call('HDEL', permits, number)
+  elseif not settled then
+    redis.call('HSET', permits, number, cmsgpack.pack({app, tenant, api, sent_at, true}))
+  end
   return {
     owner = name, permit = name .. ':' .. number, app = app, tenant = tenant or nil, api = api, sent_at = sent_at,
+    settled = settled,
   }
+end
+
+-- Free the place of an answer that has ended.
+local function free_place(record, now)
+  local tenant = read_accounts(record.app, record.tenant)
+  if not tenant then
+    return
+  end
+  local full = now <= tenant.awaited and tenant.in_flight >= CAP_CONCURRENT
+  tenant.in_flight = math.max(0, tenant.in_flight - 1)
+  if full then
+    tenant.freed_at = now
+    publish_room(tenant, record)
+  end
+  write_account(tenant)
+end
+
+-- Nobody will say more of a permit: what its answer meant stays unknown where nobody said it.
+local function end_permit(record, now)
+  if record.settled then
+    free_place(record, now)
+  else
+    settle_permit(record, {sent = true, head_at = now, random = 0, rule = {scope = ''}}, false, true, now)
+  end
 end

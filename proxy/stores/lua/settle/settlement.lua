@@ -1,7 +1,7 @@
 -- A settlement as a replica sends it.
 
 local replica, number, app, tenant, api, sent_age, head_age, sent, minute_left, day_left, app_minute_left,
-  retry_after, random, healthy, breaks, scope, reason, seconds, probe = unpack(ARGV)
+  retry_after, random, healthy, breaks, again, scope, reason, seconds, probe, ended = unpack(ARGV)
 
 local now = clock()
 local answer = {
@@ -14,18 +14,20 @@ local answer = {
   random = tonumber(random),
   healthy = healthy == '1',
   breaks = breaks == '1',
+  again = again == '1',
   rule = {scope = scope, reason = reason, seconds = seconds, probe = probe == '1'},
 }
 renew(replica, now + LEASE_SECONDS)
-local record = read_permit(replica, number)
-local lost, changes, revealed = record == nil, {}, 0
+ended = ended == '1'
+local record = read_permit(replica, number, not ended)
+local lost, changes, revealed = record == nil or record.settled == true, {}, 0
 if not lost or answer.sent then
   -- A permit that is not here was reaped, or never granted here: what its replica says of it is believed.
-  record = record or {
+  record = not lost and record or {
     owner = replica, permit = '', app = app, tenant = organisation(tenant), api = api,
     sent_at = now - tonumber(sent_age),
   }
-  changes, revealed = settle_permit(record, answer, lost, now)
+  changes, revealed = settle_permit(record, answer, lost, ended, now)
 end
 local reply = {lost and 'lost' or 'settled', revealed}
 for _, what in ipairs(changes) do

@@ -1,5 +1,5 @@
--- Holds: proxy/core/holds.py, over the hash <namespace>:holds. They have a place: the organisation's, where there
--- is one, then the app's, then the API's.
+-- Holds: proxy/core/holds.py, over the hash <namespace>:holds. They have a place, as in `keys_of` of
+-- proxy/core/model.py: the organisation's, where there is one, its use of the API, the app's, the API's, the host's.
 
 local HOLDS = KEYS[1] .. ':holds'
 
@@ -10,10 +10,16 @@ end
 
 -- Names are preceded by their length where something follows, so that no two holds have one name.
 local function hold_names(app, tenant, api)
+  local own = #app .. ':' .. app .. ':'
+  local of_api = 'tenant_api:' .. own .. #(tenant or '') .. ':' .. (tenant or '') .. ':' .. api
   if tenant then
-    return {'tenant:' .. #app .. ':' .. app .. ':' .. tenant, 'app:' .. app, 'api:' .. api}
+    return {'tenant:' .. own .. tenant, of_api, 'app:' .. app, 'api:' .. api, 'host:'}
   end
-  return {'app:' .. app, 'api:' .. api}
+  return {of_api, 'app:' .. app, 'api:' .. api, 'host:'}
+end
+
+local function scope_of(name)
+  return string.match(name, '[%l_]+')
 end
 
 local function read_holds(names)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import math
+import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,6 +24,7 @@ Simulated Xero at {url} (both api.xero.com and identity.xero.com), {windows} win
                            -H 'Accept: application/json' {url}/api.xro/2.0/Organisation
   what arrived:       curl {url}/_simulator/ledger
   make it fail:       curl -d '{{"fail_next": {{"kind": "lost_reply"}}}}' {url}/_simulator/faults
+  what else:          xero-proxy simulator --help
 """
 
 
@@ -31,26 +34,38 @@ def run_simulator(argv: Sequence[str]) -> int:
         arguments = _parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
-    try:
-        asyncio.run(_run(arguments))
-    except OSError as error:
-        sys.stderr.write(f"xero-proxy simulator: {error}\n")
-        return 1
-    return 0
+    return asyncio.run(_run(arguments))
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+async def _run(arguments: argparse.Namespace) -> int:
     stop = asyncio.Event()
     take_signals(stop.set)
     simulator = Simulator(_options(arguments), seed=arguments.seed)
-    await simulator.start(*arguments.listen)
+    host, port = arguments.listen
+    try:
+        await simulator.start(host, port)
+    except OSError as error:
+        # asyncio's own text quotes Python's form of the address.
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        shown = f"[{host}]" if ":" in host else host
+        sys.stderr.write(f"xero-proxy simulator: cannot listen on {shown}:{port}: {reason}; see --listen\n")
+        return 1
     try:
         _break(simulator, arguments)
-        sys.stdout.write(_POINTERS.format(url=simulator.url, windows=arguments.windows))
-        sys.stdout.flush()
+        _point(simulator.url, arguments.windows)
         await stop.wait()
     finally:
         await simulator.close()
+    return 0
+
+
+def _point(url: str, windows: str) -> None:
+    """Say what can be done. A reader that has seen enough, as `head` has, stops nothing."""
+    try:
+        sys.stdout.write(_POINTERS.format(url=url, windows=windows))
+        sys.stdout.flush()
+    except OSError:  # what is left of the output must not fail again when the interpreter flushes it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _options(arguments: argparse.Namespace) -> Options:

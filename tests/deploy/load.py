@@ -19,6 +19,7 @@ from tests.servers import Server
 
 PATIENCE = 60.0
 SECONDS = 20
+SPOOL = 64 * 1024
 HOSTILE = """<script>alert("1")</script>"""
 """A tenant."""
 COMMAND = (sys.executable, "-c", "import sys; from proxy.cli import main; sys.exit(main())", "demo")
@@ -69,6 +70,8 @@ class Demo:
             admin_listen=self.target,
             retry_attempts=2,
             redis_url=self.store.url,
+            body_memory_bytes=SPOOL,
+            spool_max_bytes=SPOOL,
         )
         with subprocess.Popen(
             (*COMMAND, "--plain", "--seconds", str(SECONDS)),
@@ -93,6 +96,7 @@ class Demo:
         self.store.do("CLIENT", "KILL", "TYPE", "normal")
         self.fail(fail_next={"kind": "500", "tenant": "broken"})
         assert self.ask("POST", "/api.xro/2.0/Contacts", "broken", {"Name": "A"}) == "internal_error"
+        assert self.ask("PUT", "/api.xro/2.0/Contacts", "large", {"Name": 3 * SPOOL * "A"}) == "spool_full"
         self.fail(fail_next={"kind": "insufficient_scope", "tenant": HOSTILE})
         assert self.ask("GET", "/api.xro/2.0/Contacts", HOSTILE) == "scope_missing"
         self.fail(fail_next={"kind": "disconnected", "tenant": "gone"})

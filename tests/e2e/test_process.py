@@ -227,7 +227,7 @@ async def test_bad_settings_end_with_2_and_name_every_variable_but_no_value() ->
 
 
 async def test_check_prints_the_settings_and_masks_the_secrets() -> None:
-    async with run("check", admin_token="c4n4ry", retry_budget=0.5) as process:
+    async with run("check", admin_token="c4n4ry-c4n4ry-c4n4ry", retry_budget=0.5) as process:
         code, out, err = await process.ends()
     assert (code, err) == (0, "")
     assert "XERO_PROXY_ADMIN_TOKEN=********\n" in out

@@ -99,9 +99,11 @@ class Scheduler:
         if ticket.left or self._prospects.over(ticket) or not self._turns.clear(ticket.ask):
             return None
         decision = self._store.acquire_now(ticket.ask)
-        self._spent.decided(ticket.ask, decision)
         if not isinstance(decision, Permit):
+            self._spent.decided(ticket.ask, decision)
             return None
+        if decision.following is not None:  # told apart, lest a permit be lost where that fails
+            asyncio.get_running_loop().call_soon(self._spent.decided, ticket.ask, decision)
         ticket.known = True
         self.leave(ticket)
         return decision

@@ -15,7 +15,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | admit | `scheduler` (room in line, hopeless waits); `body` over `disk` (a body that can be sent again) |
 | | `prospects`: who can still run in time; `paced`: many refusals, a few at a time |
 | acquire, settle | `scheduler` over `core.turns`, `core.place`, `core.lines` (order) and `stores` (permits) |
-| | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` |
+| | `core.limits`, the one decision, asks `core.window`, `core.day` and `core.holds` with `core.breaker` |
 | | `stores.memory` decides; `stores.sqlite` remembers it by `state_file`, `state_rows` and a `worker` |
 | | `stores.redis` shares it: `session`, `link`, `resp` (connections), `script` over `lua/` (the rules), |
 | | `settlements`, `polls`, and `core.standby` (what a replica may do alone), `core.sharing` (turns, leases) |
@@ -23,7 +23,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `response` (a result) over `spool` (read ahead, in memory and on `disk`) |
 | | `refreshes`: one call for all who refresh a token, over `core.token_request`, `revocations`, |
 | | `stores.claims` |
-| classify | `core.classify` over `config/responses.toml` |
+| classify | `core.classify` over `config/responses.toml`; `hearing`, where an answer does not come all at once |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
 | decide | `core.retry`, `core.idempotency`; `pauses` between attempts |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |

@@ -50,31 +50,31 @@ async def is_well(proxy: Running, *, spent: int | None = None) -> None:
     assert (reply.status, reply.class_) == (200, "success")
 
 
-async def meets(act: Act, broken: Broken, *, repeated: bool = True) -> None:
+async def meets(act: Act, broken: Broken, *, repeated: bool = True, spent: int = 1) -> None:
     """Let a read, a write without a key and one with the proxy's own key meet `act`, each in a world of its
     own, and check what they see, the ledger, the permits and the log. `repeated` says whether the last is
-    sent again.
+    sent again, `spent` how many calls of the minute one attempt still costs when it has ended.
     """
-    await _read_meets(act, broken)
-    await _unkeyed_write_meets(act, broken)
+    await _read_meets(act, broken, spent)
+    await _unkeyed_write_meets(act, broken, spent)
     await _keyed_write_meets(act, broken, repeated=repeated)
 
 
-async def _read_meets(act: Act, broken: Broken) -> None:
+async def _read_meets(act: Act, broken: Broken, spent: int) -> None:
     async with misbehaving(act) as ledger, sidecar(str(ledger.address), retry_attempts=1) as proxy:
         reply = await proxy.ask(request())
         broken.is_told_by(reply)
-        await is_well(proxy, spent=1)
+        await is_well(proxy, spent=spent)
     logged(proxy, broken.name, 1)
 
 
-async def _unkeyed_write_meets(act: Act, broken: Broken) -> None:
+async def _unkeyed_write_meets(act: Act, broken: Broken, spent: int) -> None:
     async with misbehaving(act) as ledger, sidecar(str(ledger.address), idempotency="false") as proxy:
         reply = await proxy.ask(put())
         broken.is_told_by(reply, "outcome_unknown")
         assert reply.attempts == len(ledger.requests) == 1
         assert ledger.executed("PUT") == act.executes
-        await is_well(proxy, spent=1)
+        await is_well(proxy, spent=spent)
     logged(proxy, "outcome_unknown", 1)
 
 

@@ -30,6 +30,7 @@ TIMED_OUT = Broken("connect_failed", 502, "connection_timeout")
 UNRESOLVED = Broken("dns_failed", 502, "dns_error")
 UNTRUSTED = Broken("tls_failed", 502, "tls_certificate_error")
 NO_TLS = Broken("tls_failed", 502, "tls_protocol_error")
+IN_A_HURRY = {"max_wait_seconds": 0.1, "retry_backoff_seconds": 0.01, "retry_backoff_max_seconds": 0.02}
 PATIENT_PUT = put(b"{}", b"Prefer: wait=120")
 PATIENT_GET = request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=120")
 
@@ -184,7 +185,7 @@ def server_tls(certificate: Path) -> ssl.SSLContext:
 async def tls_fails(context: ssl.SSLContext, host: str, broken: Broken) -> None:
     async with (
         misbehaving(tls=context) as ledger,
-        sidecar(f"https://{host}:{ledger.address.port}", max_wait_seconds=0.1) as proxy,
+        sidecar(f"https://{host}:{ledger.address.port}", **IN_A_HURRY) as proxy,
     ):
         await never_sent(proxy, broken)
         assert ledger.requests == []
@@ -237,7 +238,7 @@ async def test_tls_refused(says: bytes) -> None:
 
     async with (
         serving(refuse) as address,
-        sidecar(f"https://127.0.0.1:{address.port}", max_wait_seconds=0.1) as proxy,
+        sidecar(f"https://127.0.0.1:{address.port}", **IN_A_HURRY) as proxy,
     ):
         await never_sent(proxy, NO_TLS)
     assert len(heard) >= 2

@@ -23,7 +23,7 @@ The life of a request, in the words of `proxy.pipeline`:
 | | `response` (a result) over `spool` (read ahead, in memory and on `disk`) |
 | | `refreshes`: one call for all who refresh a token, over `core.token_request`, `revocations`, |
 | | `stores.claims` |
-| classify | `core.classify` over `config/responses.toml`; `hearing`, where an answer does not come all at once |
+| classify | `core.classify` over `config/responses.toml`; `hearing`, where an answer comes in pieces |
 | | `access`: expired tokens and lost connections, over `core.connections` and `core.remembered` |
 | decide | `core.retry`, `core.idempotency`; `pauses` between attempts |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |

@@ -7,6 +7,8 @@ between.
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from proxy.core.model import HoldKey
 
 BREAKER_FAILURES = 5
@@ -29,16 +31,19 @@ class Breaker:
         """Failures of each organisation since its last good answer."""
         self._all: dict[str, dict[HoldKey, int]] = {}
         """Failures in each API since anybody's last good answer."""
-        self._called: dict[str, dict[HoldKey, float]] = {}
-        """When the last three who called in each API were answered, the latest last."""
+        self._called: dict[str, list[tuple[HoldKey, float]]] = defaultdict(list)
+        """The last three who called in each API and when each was answered, the latest last."""
 
     def called(self, one: HoldKey, now: float) -> None:
         """An organisation was answered."""
-        latest = self._called.setdefault(one.api, {})
-        latest.pop(one, None)
-        latest[one] = now
+        latest = self._called[one.api]
+        for place, (known, _) in enumerate(latest):
+            if known == one:
+                del latest[place]
+                break
+        latest.append((one, now))
         if len(latest) > SEVERAL:
-            del latest[next(iter(latest))]
+            del latest[0]
 
     def succeeded(self, one: HoldKey) -> None:
         """With a good answer."""
@@ -74,5 +79,5 @@ class Breaker:
     def _several(self, api: str, failing: dict[HoldKey, int], now: float) -> bool:
         if len(failing) >= SEVERAL:
             return True
-        latest = {one for one, at in self._called.get(api, {}).items() if now - at < CALLED_SECONDS}
+        latest = {one for one, at in self._called[api] if now - at < CALLED_SECONDS}
         return len(latest) > 1 and latest <= failing.keys()

@@ -138,13 +138,14 @@ class Holds:
         """Let an attempt's answer begin, extend or end holds; `random` in [0, 1) is the jitter, `again` as in
         `Settlement`.
         """
-        one, api, changes = keys[-4], keys[-2], list[HoldChange]()
+        one, api = keys[-4], keys[-2]
         if reached := row.execution is not Execution.NEVER_SENT:
             self._breaker.called(one, now)
         if row.healthy:
             self._breaker.succeeded(one)
         if not (self.active or row.hold or row.breaks):
-            return changes
+            return []
+        changes: list[HoldChange] = []
         held = self._held_by(row.hold, keys, retry_after)
         for key in keys:
             hold = self.active.get(key)

@@ -181,8 +181,7 @@ class Failure:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class HoldKey:
+class HoldKey(NamedTuple):
     """Names a hold: the scope and whom exactly it stops."""
 
     scope: Scope

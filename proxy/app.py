@@ -70,7 +70,7 @@ class Sidecar:
         self._ready = False
         registry = CollectorRegistry()
         self.telemetry = Telemetry(registry, log, settings.tenant_label, __version__)
-        keys = Keys(inf if settings.redis_url else clock.elapsed())
+        keys = Keys(inf if settings.redis_url else clock.now())
         kept = StoreTelemetry(registry, log)
         self._store = store(settings, clock, random, keys, kept)
         self.scheduler = _scheduler(settings, self._store, clock, self.telemetry)

@@ -63,7 +63,7 @@ class Sender:
         """
         began, permit, route = self._clock.now(), job.permit, job.route
         if job.history.keyed:
-            job.use_key(self._keys, self._clock.elapsed())
+            job.use_key(self._keys, self._clock.elapsed(), began)
         job.sending = True
         hearing = None if permit is None else self._hearing(job, permit)
         outbound = Outbound(
@@ -74,6 +74,7 @@ class Sender:
             job.body,
             job.history.key_ends(),
             None if hearing is None else hearing.heard,
+            max(job.deadline, job.ticket.prompt_until),
         )
         try:
             outcome = await self._upstream.send(outbound)

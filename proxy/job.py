@@ -124,12 +124,12 @@ class Job:
             if first is not None:
                 history.send_by = min(history.send_by, first + KEY_LIFE_SECONDS)
 
-    def use_key(self, keys: Keys, elapsed: float) -> None:
+    def use_key(self, keys: Keys, elapsed: float, now: float | None = None) -> None:
         """Note that the key is about to be sent."""
         history, first = self.history, elapsed
         if self._key and not history.own_key:
             self.heed_others(keys, elapsed)
-            first = keys.first_used(self.route.app, self._key, elapsed)
+            first = keys.first_used(self.route.app, self._key, elapsed, now)
         history.key_used_at = first if history.key_used_at is None else min(first, history.key_used_at)
 
     def ended(self, keys: Keys, row: ResponseClass) -> None:

@@ -35,7 +35,7 @@ from proxy.replies import TOO_MANY_REQUESTS, Passed, give_up, pass_on, refuse, r
 from proxy.response import Response
 from proxy.scheduler import Scheduler
 from proxy.telemetry import Record, Telemetry
-from proxy.upstream import Upstream
+from proxy.upstream import TOO_LATE, Upstream
 
 CALLER_LEFT = "caller_left"
 CALLER_LEFT_STATUS = 499
@@ -188,9 +188,12 @@ class Pipeline:
                     return _rather(ended, granted)
                 job.permit = granted
             outcome, row = await self._sender.attempt(job)
-            ended, decision = Ended(outcome, row, job.retry_after), self._decide(job, row)
+            before, ended = ended, Ended(outcome, row, job.retry_after)
+            decision = self._decide(job, row)
             if isinstance(decision, Stop):
-                return ended
+                # Why there was no connection says more than that the next one would have been too late.
+                never = before is not None and before.row.execution is Execution.NEVER_SENT
+                return before if never and row.name == TOO_LATE else ended
             if isinstance(outcome, Response):
                 outcome.close()
             self._telemetry.retry(row.name)

@@ -15,11 +15,11 @@ from proxy.core.refusal import Refusal, Why
 from proxy.core.response_headers import retry_after_seconds
 from proxy.job import Job
 from proxy.response import Response
+from proxy.upstream import KEY_OUTLIVED
 
 TOO_MANY_REQUESTS = 429
 SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
-REFUSED_DEADLINE = "refused_deadline"
 SAYS_UNKNOWN = frozenset({*range(500, 600)} - {503})
 """Statuses after which no client repeats a write by itself."""
 FRESH_SECONDS = 1.0
@@ -86,7 +86,7 @@ def unkept(job: Job, problem: BodyProblem) -> Answer | None:
 
 def give_up(job: Job, failure: Failure) -> Answer:
     """The answer to a request whose last attempt brought no usable response."""
-    if failure.name == REFUSED_DEADLINE and not job.unknown:
+    if failure is KEY_OUTLIVED and not job.unknown:
         return refuse_outlived(job)
     if not job.unknown:
         return failed(failure.name, failure.detail, job.asked, error=failure.error)

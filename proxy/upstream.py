@@ -46,8 +46,9 @@ _ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
 
 @dataclass(slots=True)
 class Outbound:
-    """A request as it is sent. `headers` are end-to-end only; Host and framing are added here. From
-    `go_by` on, a time of `Clock.elapsed`, no byte may leave; `heard` is told of an answer in pieces.
+    """A request as it is sent. `headers` are end-to-end only; Host and framing are added here. No byte may
+    leave from `go_by` on, a time of `Clock.elapsed`, and none before there is a connection by `deadline`, a
+    time of `Clock.now`. `heard` is told of an answer in pieces.
     """
 
     host: Host
@@ -57,6 +58,7 @@ class Outbound:
     body: Body | None
     go_by: float = inf
     heard: Heard | None = None
+    deadline: float = inf
 
 
 class Upstream:
@@ -101,12 +103,14 @@ class Upstream:
         """Send once. Returns when the body is whole or 64 KiB of it are there, or with what went wrong."""
         if not outbound.target.startswith(b"/"):
             raise ValueError("only a path can be sent")
-        exchange = (pooled := self._pooled(outbound.host)) or await self._connect(outbound.host)
+        exchange = (pooled := self._pooled(outbound.host)) or await self._connect(
+            outbound.host, outbound.deadline
+        )
         if isinstance(exchange, Failure):
             return exchange
         if self._clock.elapsed() >= outbound.go_by:
             self._keep(outbound.host, exchange)
-            return _TOO_LATE
+            return KEY_OUTLIVED
         result, exchange.heard = exchange.begin(outbound.method), outbound.heard
         head, body = self._head(outbound), outbound.body
         try:
@@ -209,26 +213,30 @@ class Upstream:
         now = self._clock.now()
         return tuple(self._contacts[host].view(host.value, str(self._origins[host]), now) for host in Host)
 
-    async def _connect(self, host: Host) -> Exchange | Failure:
-        made = await self._try_to_connect(host)
-        if made is not _CLOSED:
+    async def _connect(self, host: Host, deadline: float = inf) -> Exchange | Failure:
+        made = await self._try_to_connect(host, deadline)
+        if made is not _CLOSED and not (isinstance(made, Failure) and made.name == TOO_LATE):
             self._contacts[host].note(made, self._clock.now())
         return made
 
-    async def _try_to_connect(self, host: Host) -> Exchange | Failure:
+    async def _try_to_connect(self, host: Host, deadline: float) -> Exchange | Failure:
         if self._closed:
             return _CLOSED
         exchange, origin = self._exchange(host), self._origins[host]
         connecting = asyncio.ensure_future(open_connection(exchange, origin, self._tls, self._clock))
         self._connecting.add(connecting)
         try:
-            done, _ = await asyncio.wait({connecting}, timeout=self._connect_timeout)
+            left = max(0.0, deadline - self._clock.now())
+            done, _ = await asyncio.wait({connecting}, timeout=min(self._connect_timeout, left))
         finally:
             self._connecting.discard(connecting)
             if not connecting.done():
                 connecting.cancel()
         if connecting.cancelled():
             return _CLOSED
+        if not done and left < self._connect_timeout:
+            detail = f"No connection to {origin.authority.decode()} before the deadline of the request."
+            return unsent(TOO_LATE, "connection_timeout", detail)
         if not done:
             detail = f"No connection to {origin.authority.decode()} within {self._connect_timeout:g} s."
             return unsent("connect_failed", "connection_timeout", detail)
@@ -261,5 +269,6 @@ class Upstream:
         )
 
 
-_TOO_LATE = unsent("refused_deadline", "http_request_denied", "Xero may have forgotten the key by now.")
+TOO_LATE = "refused_deadline"
+KEY_OUTLIVED = unsent(TOO_LATE, "http_request_denied", "Xero may have forgotten the key by now.")
 _CLOSED = unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")

@@ -115,6 +115,15 @@ async def test_a_key_that_may_be_older_than_the_process_is_not_repeated(stage: S
 
 
 @staged(RESET, OK)
+async def test_a_wall_clock_that_is_put_forward_makes_no_process_older(stage: Stage) -> None:
+    trusting_nothing_before(stage, stage.clock.now())
+    stage.clock.elapsed()
+    wall = stage.clock.wall
+    stage.clock.wall = lambda: wall() + 1000.0  # type: ignore[method-assign]  # as NTP may do
+    is_unknown(await stage.ask("PUT", KEY), 1)
+
+
+@staged(RESET, OK)
 async def test_once_the_process_is_older_than_any_key_it_is(stage: Stage) -> None:
     trusting_nothing_before(stage, stage.clock.now())
     await stage.passes(UNSEEN_SECONDS)
@@ -138,7 +147,16 @@ async def test_a_replica_repeats_nothing_under_a_key_that_another_may_have_used(
 
 
 @pytest.mark.parametrize(
-    "target", [b"/practicemanager/3.0/x", b"/practicemanager/3.1/x", b"/new.xro/1.0/x", b"/"]
+    "target",
+    [
+        b"/practicemanager/3.0/x",
+        b"/practicemanager/3.1/x",
+        b"/new.xro/1.0/x",
+        b"/",
+        b"/api.xro/2.0/../../practicemanager/3.0/x",
+        b"/api.xro/2.0/%2E%2e/.%2e/practicemanager/3.0/x",
+        b"/api.xro/2.0/..%2f..%2fpracticemanager/3.0/x",
+    ],
 )
 @pytest.mark.parametrize("headers", [(), (KEY,)], ids=["without", "with"])
 @pytest.mark.parametrize("fault", [RESET, BAD_GATEWAY], ids=["reset", "502"])

@@ -5,7 +5,8 @@ our own calls in the last 24 hours stands in where nothing was said.
 
 The limit itself is never said. It is at least what is left and what we sent of the same day, and limits are
 round numbers, one digit and zeros. So it is the next of those where that is more than was believed; and where
-the first answer of a day makes exactly such a number, others have sent nothing and that is the limit.
+the first answer of a day makes exactly such a number, others have sent nothing and that is the limit. A day
+of which nothing is left says nothing of it.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Day:
             self._said = least
         sent = max(self._used, unaccounted + 1)
         shown = _round(least + sent)
-        if shown > self.limit or (anew and shown <= remaining + sent):
+        if remaining and (shown > self.limit or (anew and shown <= remaining + sent)):
             self._show(shown)
 
     def doubt(self) -> None:

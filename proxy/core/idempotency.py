@@ -33,28 +33,33 @@ class Keys:
     kept as hashes.
 
     A key that was used before it could be seen here may be old. Until `UNSEEN_SECONDS` after `since`, the
-    moment from which all uses are seen (never, while others use keys unseen), one that is new here counts as
-    used at `unseen_from`, the earliest moment of which nothing is known.
+    moment of `Clock.now` from which all uses are seen (never, while others use keys unseen), one that is new
+    here counts as used at `unseen_from`, the earliest moment of which nothing is known.
     """
 
     def __init__(self, since: float = -inf) -> None:
-        self._uses: dict[bytes, tuple[float, float]] = {}
+        self._uses: dict[bytes, tuple[float, float, bool]] = {}
         self._alone: set[bytes] = set()
         self._since = since
         self._unseen_from = -inf
 
-    def first_used(self, app: str, key: bytes, now: float) -> float:
-        """Note that `key` is about to be sent for `app`; when it may first have been used by anybody."""
+    def first_used(self, app: str, key: bytes, now: float, up: float | None = None) -> float:
+        """Note that `key` is about to be sent for `app`; when it may first have been used by anybody. `up` is
+        the same moment on `Clock.now`, where that differs: a wall clock that is put forward is no time in
+        which uses were seen.
+        """
         digest = _digest(app, key)
+        up = now if up is None else up
         used = self._uses.pop(digest, None)
         if used is None or now - used[1] >= 2 * KEY_LIFE_SECONDS:
-            used = (now, now)
+            used = (now, now, up < self._since + UNSEEN_SECONDS)
             self._alone.add(digest)
         else:
             self._alone.discard(digest)
-        self._uses[digest] = (used[0], now)
-        earliest = self._earliest(used[0])
-        self._forget(now)
+        first, _, doubtful = used
+        self._uses[digest] = (first, now, doubtful)
+        earliest = min(first, self._unseen_from) if doubtful else first
+        self._forget(now, up)
         return earliest
 
     def unused(self, app: str, key: bytes) -> None:
@@ -77,31 +82,28 @@ class Keys:
 
     def used_since(self, when: float) -> Iterator[tuple[bytes, float, float]]:
         """Hash, first and last use of all that were used at `when` or later, the latest first."""
-        for digest, (first, last) in reversed(self._uses.items()):
+        for digest, (first, last, _) in reversed(self._uses.items()):
             if last < when:
                 return
             yield digest, first, last
 
     def restore(self, digest: bytes, first: float, last: float) -> None:
         """Take over what another process knew of a key; to be called in the order of the last uses."""
-        self._uses[digest] = (first, last)
+        self._uses[digest] = (first, last, False)
 
     def restored(self, until: float) -> None:
         """What was taken over is all that happened before `until`."""
         self._unseen_from = until
 
-    def _earliest(self, first: float) -> float:
-        return min(first, self._unseen_from) if first < self._since + UNSEEN_SECONDS else first
-
-    def _forget(self, now: float) -> None:
+    def _forget(self, now: float, up: float) -> None:
         oldest = next(iter(self._uses))
         while len(self._uses) > KEYS_KEPT or now - self._uses[oldest][1] >= 2 * KEY_LIFE_SECONDS:
-            first, last = self._uses.pop(oldest)
+            first, last, _ = self._uses.pop(oldest)
             self._alone.discard(oldest)
             if now - last < UNSEEN_SECONDS:  # its next use will look like a first one
-                unseen = now >= self._since + UNSEEN_SECONDS
+                unseen = up >= self._since + UNSEEN_SECONDS
                 self._unseen_from = first if unseen else min(self._unseen_from, first)
-                self._since = max(self._since, now)
+                self._since = max(self._since, up)
             oldest = next(iter(self._uses))
 
 

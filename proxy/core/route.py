@@ -38,6 +38,8 @@ _IDENTITY_WORDS = frozenset({b"token", b"revocation"})
 """What is called at the identity host; any other word there may be a secret."""
 _REPORTS = frozenset({"reports", "financialstatements"})
 """Resources whose answers may take minutes."""
+_LEADS_ELSEWHERE = re.compile(rb"/(?:\.|%2e){1,2}(?:/|\Z)|%2f|%5c|%25|\\", re.IGNORECASE)
+"""What a server may resolve to another path, whose API may document no keys."""
 _PLAIN = re.compile(rb"(?!\.{1,2}\Z)[A-Za-z0-9_.~-]*")
 
 
@@ -82,7 +84,7 @@ class Families:
             tenant=(tenant or app) if family.tenant else None,
             limited=family.host is Host.API,
             template=template,
-            keys=family.keys,
+            keys=family.keys and _LEADS_ELSEWHERE.search(path) is None,
             slow=not _REPORTS.isdisjoint(template.lower().split("/")),
         )
 

@@ -121,8 +121,10 @@ _ALIKE = frozenset(
 """There is one of these (RFC 9110), but two that say the same harm nobody: some clients add what is there."""
 _TARGET_BYTES = bytes(range(0x21, 0x23)) + bytes(range(0x24, 0x7F))
 _AUTHORITY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~%]+)(?::[0-9]{0,5})?")
-_RESERVED = frozenset({b"localhost", b"local", b"internal", b"svc", b"test"})
-"""What no public name ends in (RFC 6761 and 6762; ICANN's `internal`; Kubernetes' Services)."""
+_RESERVED = frozenset({b"localhost", b"local", b"internal", b"svc", b"test", b"default"})
+"""What no public name ends in (RFC 6761 and 6762; ICANN's `internal`; Kubernetes' Services, and its
+namespace `default`).
+"""
 _LABEL = b"abcdefghijklmnopqrstuvwxyz0123456789-"
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]*)(.*)", re.DOTALL)
 

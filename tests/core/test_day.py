@@ -233,6 +233,13 @@ def test_a_plan_that_was_raised_is_noticed() -> None:
     assert day.limit == 5000
 
 
+def test_a_day_of_which_nothing_is_left_says_nothing_of_its_limit() -> None:
+    day = Day(5000)
+    day.dispatch(0.0)
+    day.learn(0, 0)
+    assert (day.limit, day.remaining(1.0)) == (5000, 0)
+
+
 steps = st.one_of(
     st.just(("dispatch", 0, 0)),
     st.just(("give_back", 0, 0)),

@@ -81,8 +81,14 @@ def test_a_key_is_never_trusted_for_longer_than_xero_remembers_it(uses: list[tup
         if now - began.get(key, -inf) >= XERO_REMEMBERS_SECONDS:
             began[key] = now
         assert keys.first_used("app", key, now) <= began[key]
-    times = [last for _, last in keys._uses.values()]
+    times = [last for _, last, _ in keys._uses.values()]
     assert times == sorted(times)
+
+
+def test_a_wall_clock_that_is_put_forward_is_no_time_in_which_uses_were_seen() -> None:
+    keys = Keys(since=1000.0)
+    assert keys.first_used("app", b"key", 2001.0, up=1001.0) == -inf
+    assert keys.first_used("app", b"new", 2500.0, up=1000.0 + UNSEEN_SECONDS) == 2500.0
 
 
 def test_a_key_that_came_to_nothing_is_as_new_unless_somebody_else_used_it() -> None:

@@ -170,6 +170,32 @@ async def test_resolver_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {line["class"] for line in proxy.lines()} == {"connect_failed", "success"}
 
 
+async def test_connection_that_is_still_being_made_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 `refused_deadline` then, which names the host; nothing is sent later, and nothing is held."""
+    answered = threading.Event()
+    known = socket.getaddrinfo
+
+    def hang(host: str, *rest: Any, **options: Any) -> list[Any]:
+        if host == "xero.test":
+            answered.wait(60.0)
+        return known("127.0.0.1", *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    async with (
+        misbehaving() as ledger,
+        sidecar(f"http://xero.test:{ledger.address.port}", max_wait_seconds=1) as proxy,
+    ):
+        try:
+            reply = await asyncio.wait_for(proxy.ask(put()), 3.0)
+            assert (reply.status, reply.class_, reply.attempts) == (503, "refused_deadline", 0)
+            assert f"xero.test:{ledger.address.port}" in reply.problem["detail"]
+            assert reply.wait is None
+        finally:
+            answered.set()
+        assert ledger.lines == []
+        assert (await proxy.ask(request())).status == 200
+
+
 @pytest.fixture(autouse=True)
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sidecar trust our certificate as it trusts the system's."""

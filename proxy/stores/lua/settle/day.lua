@@ -62,7 +62,7 @@ local function day_learn(account, remaining, unaccounted_for)
   end
   local sent = math.max(account.used, unaccounted_for + 1)
   local shown = rounded(fewest + sent)
-  if shown > day_limit(account) or (anew and shown <= remaining + sent) then
+  if remaining > 0 and (shown > day_limit(account) or (anew and shown <= remaining + sent)) then
     account.shown = shown
   end
 end

@@ -9,6 +9,7 @@ from math import ceil
 from proxy.body import BodyProblem
 from proxy.core.answers import Answer, Asked, expired, failed, refused, told_later
 from proxy.core.headers import end_to_end_response
+from proxy.core.holds import FAILING
 from proxy.core.marks import without
 from proxy.core.model import UNKNOWN, Failure, Headers, Left, ResponseClass
 from proxy.core.refusal import Refusal, Why
@@ -37,14 +38,20 @@ class Passed:
     error: str = ""
 
 
-def refuse(job: Job, refusal: Refusal, now: float, wall: float, left: Left = UNKNOWN) -> Answer:
+def refuse(
+    job: Job, refusal: Refusal, now: float, wall: float, left: Left = UNKNOWN, trouble: Failure | None = None
+) -> Answer:
     """The answer to a request that got no permit in time. `wall` is seconds since 1970, `left` what its
-    limits leave.
+    limits leave, `trouble` why its host cannot be reached: who waits for that to end is told as if by an
+    attempt of its own.
     """
     if job.unknown:
         return _unknown(job.asked, "No further attempt was possible in time.")
     if job.outlived_its_key(refusal.at):
         return refuse_outlived(job)
+    if trouble and refusal.limit == FAILING and refusal.why in {Why.HOPELESS, Why.DEADLINE}:
+        job.record.detail = trouble.detail
+        return give_up(job, trouble)
     seconds = max(0.0, refusal.at - now)
     name = refusal.why.value if refusal.why in {Why.QUEUE_FULL, Why.DRAINING} else ""
     when = _date(wall + seconds)

@@ -157,3 +157,41 @@ async def test_the_status_keeps_the_last_error_when_connections_come_about_again
     assert (api["connected"], "connection refused" in api["error"]) == (True, True)
     assert api["connected_seconds"] <= api["error_seconds"]
     assert [line["detail"] != "" for line in proxy.lines()] == [True, False]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("patience", [b"Prefer: wait=0", b"Prefer: wait=20"])
+async def test_who_waits_while_one_request_tries_to_connect_is_told_the_host_and_the_reason(
+    patience: bytes,
+) -> None:
+    async with refusing() as port:
+        says = f"No connection to 127.0.0.1:{port}: connection refused."
+        settings: dict[str, Any] = {"max_wait_seconds": 100}
+        async with sidecar(f"http://127.0.0.1:{port}", **settings) as proxy:
+            first = proxy.start(request())
+            await proxy.passes(40)
+            lines = [b"GET /api.xro/2.0/Contacts", b"GET /projects.xro/2.0/Projects"]
+            for reply in await asyncio.gather(*(proxy.ask(request(line, patience)) for line in lines * 3)):
+                assert (reply.status, reply.class_, reply.wait) == (502, "connect_failed", None)
+                assert reply.problem["detail"] == says
+            await first
+    assert [(line["class"], line["detail"]) for line in proxy.lines()] == [("connect_failed", says)] * 7
+
+
+async def test_who_is_held_for_xeros_failures_is_told_of_no_earlier_trouble_to_connect() -> None:
+    async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(b"HTTP/1.1 504 Gateway Timeout\r\nContent-Length: 0\r\n\r\n")
+
+    async with refusing() as port:
+        pass
+    hasty = {"retry_attempts": 1, "retry_backoff_seconds": 0.2}
+    async with sidecar(f"http://127.0.0.1:{port}", max_wait_seconds=0.1, **hasty) as proxy:
+        assert (await proxy.ask(request())).class_ == "connect_failed"
+        async with serving(fail, port=port):
+            patient = request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=5")
+            for _ in range(5):
+                assert (await proxy.ask(patient)).status == 504
+            refused = await proxy.ask(request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=0"))
+            assert (refused.status, refused.class_) == (503, "refused_failing")

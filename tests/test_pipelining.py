@@ -79,6 +79,31 @@ async def test_a_caller_that_reads_no_answer_is_cut_off_whatever_it_has_sent_ahe
 
 
 @pytest.mark.looptime
+async def test_a_caller_that_reads_no_answer_is_cut_off_however_long_it_goes_on_sending() -> None:
+    answered: list[bytes] = []
+
+    async def large(call: Call) -> None:
+        answered.append(call.target)
+        await call.respond(200, b"OK", (), b"x" * 9_000_000)
+
+    async with (
+        downstream(large, write_timeout=WRITE_TIMEOUT) as proxied,
+        caller(proxied.port) as (_, writer),
+    ):
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        for _ in range(round(WRITE_TIMEOUT) - 5):
+            writer.write(MANY[0])
+            await passes(1.0)
+        assert proxied.downstream._reception.callers
+        for _ in range(10):
+            writer.write(MANY[0])
+            await passes(1.0)
+        assert not proxied.downstream._reception.callers
+    assert answered == [b"/0"]
+    assert proxied.crashes == []
+
+
+@pytest.mark.looptime
 @pytest.mark.parametrize("reset", [True, False])
 async def test_a_caller_that_leaves_behind_what_it_sent_ahead_is_noticed_within_a_second(reset: bool) -> None:
     slow = Slow()

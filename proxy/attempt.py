@@ -25,6 +25,11 @@ from proxy.scheduler import Scheduler
 from proxy.telemetry import Telemetry
 from proxy.upstream import Outbound, Upstream
 
+KNOWN_SECONDS = 60.0
+"""For so long a failure to connect says how it is: within that time one request tries again, here or
+elsewhere.
+"""
+
 
 class Sender:
     """Makes attempts and accounts for them."""
@@ -46,6 +51,14 @@ class Sender:
         self._access = access
         self._clock = clock
         self._keys = keys
+        self._unreached: tuple[Failure, float] | None = None
+
+    def trouble(self) -> Failure | None:
+        """Why Xero's API host cannot be reached, where that is the last thing known of it and not long ago."""
+        if self._unreached is None:
+            return None
+        failure, at = self._unreached
+        return failure if self._clock.now() - at < KNOWN_SECONDS else None
 
     def heed_key(self, job: Job) -> Answer | None:
         """Bound the wait by the life of a key that was used before; the answer where that is over."""
@@ -89,6 +102,7 @@ class Sender:
         self._count(job, row, began)
         whole = not isinstance(outcome, Response) or outcome.complete
         if permit is not None:
+            self._note_reach(outcome, row)
             self._access.learn(route, job.authorization, row, began)
             if not permit.settled:
                 await self._scheduler.settle(permit, settlement, ended=whole)
@@ -123,6 +137,12 @@ class Sender:
         self, job: Job, permit: Permit, row: ResponseClass, fields: Fields, head_at: float
     ) -> None:
         await self._scheduler.settle(permit, self._learned(job, row, fields, head_at), ended=False)
+
+    def _note_reach(self, outcome: Response | Failure, row: ResponseClass) -> None:
+        if row.execution is not Execution.NEVER_SENT:
+            self._unreached = None
+        elif isinstance(outcome, Failure) and row.hold is not None:
+            self._unreached = outcome, self._clock.now()
 
     def _release(self, permit: Permit | None) -> None:
         if permit is not None:

@@ -30,10 +30,6 @@ _ANOTHER_LOOK = 5.0
 _NAMES_SHOWN = 5
 _PAUSE = 0.05
 """Seconds until it is tried again where there was no descriptor: nobody tells when there is one."""
-KNOWN_SECONDS = 60.0
-"""For so long a failure to connect says how it is: within that time one request tries again, here or
-elsewhere.
-"""
 _DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe and between probes; probes."""
 
@@ -156,24 +152,14 @@ class Contact:
         self._connected_at: float | None = None
         self._error = ""
         self._failed_at: float | None = None
-        self._trouble: Failure | None = None
 
     def note(self, made: Exchange | Failure, now: float) -> None:
         """One was tried."""
         self._connected = not isinstance(made, Failure)
         if isinstance(made, Failure):
-            self._error, self._failed_at, self._trouble = made.detail, now, made
+            self._error, self._failed_at = made.detail, now
         else:
-            self._connected_at, self._trouble = now, None
-
-    def reached(self) -> None:
-        """A request went out."""
-        self._trouble = None
-
-    def trouble(self, now: float) -> Failure | None:
-        """Why no connection comes about, where that is the last thing known and not long ago."""
-        lately = self._failed_at is not None and now - self._failed_at < KNOWN_SECONDS
-        return self._trouble if lately else None
+            self._connected_at = now
 
     def view(self, host: str, url: str, now: float) -> UpstreamView:
         """What operators are told."""

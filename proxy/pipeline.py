@@ -79,7 +79,6 @@ class Pipeline:
         self._policy = policy
         self._families = Families(prefixes)
         self._scheduler = scheduler
-        self._upstream = upstream
         self._sender = Sender(upstream, scheduler, table, telemetry, access, clock, keys)
         self._bodies = bodies
         self._telemetry = telemetry
@@ -173,8 +172,8 @@ class Pipeline:
         self._telemetry.shed(refusal.why)
         job.record.limit = job.record.limit or refusal.limit
         left = self._scheduler.left(job.ticket.ask)
-        trouble = self._upstream.trouble(job.route.host)
-        return refuse(job, refusal, self._clock.now(), self._clock.wall(), left, trouble)
+        now, wall = self._clock.now(), self._clock.wall()
+        return refuse(job, refusal, now, wall, left, self._sender.trouble())
 
     async def _attempts(self, job: Job) -> Reached:
         """[ acquire → send → classify → settle → decide ]*."""

@@ -124,7 +124,6 @@ class Upstream:
                 exchange.transport.write(head)
                 await self._write(exchange, body, outbound.go_by)
             answer = await result
-            self._contacts[outbound.host].reached()
         except asyncio.CancelledError:
             exchange.drop()
             raise
@@ -208,10 +207,6 @@ class Upstream:
             return exchange
         exchange.transport.close()
         return None
-
-    def trouble(self, host: Host) -> Failure | None:
-        """Why no connection to a host comes about, where that is the last thing known of it."""
-        return self._contacts[host].trouble(self._clock.now())
 
     def view(self) -> tuple[UpstreamView, ...]:
         """Both hosts, and how connections to them fared."""

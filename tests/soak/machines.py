@@ -58,8 +58,14 @@ class Machine:
         return int(pages) * _PAGE / 2**20
 
     def files(self) -> int:
-        """Open descriptors."""
-        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        """Open descriptors, but for that of the one file without a name in which bodies wait on disk: it is
+        opened when the first one has to, and then kept.
+        """
+        targets: list[str] = []
+        for each in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                targets.append(str(each.readlink()))
+        return len(targets) - any(target.endswith(" (deleted)") for target in targets)
 
     def cpu(self) -> float:
         """Seconds of processor time."""

@@ -26,8 +26,14 @@ two-more==2.0rc1 ; python_full_version < '3.13' \\
 
 def test_the_lock_is_read_whole() -> None:
     assert read_lock(TEXT) == [
-        Locked("one", "1.0", ("a" * 64, "b" * 64), frozenset({"xero-proxy"})),
-        Locked("two-more", "2.0rc1", ("a" * 64,), frozenset({"one", "xero-proxy"})),
+        Locked("one", "1.0", "", ("a" * 64, "b" * 64), frozenset({"xero-proxy"})),
+        Locked(
+            "two-more",
+            "2.0rc1",
+            "python_full_version < '3.13'",
+            ("a" * 64,),
+            frozenset({"one", "xero-proxy"}),
+        ),
     ]
 
 

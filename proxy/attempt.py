@@ -54,7 +54,7 @@ class Sender:
         self._unreached: tuple[Failure, float] | None = None
 
     def trouble(self) -> Failure | None:
-        """Why Xero's API host cannot be reached, where that is the last thing known of it and not long ago."""
+        """Why Xero's API host cannot be reached, where that is the last thing known of it, and new."""
         if self._unreached is None:
             return None
         failure, at = self._unreached

@@ -14,7 +14,7 @@ MOST_GROWTH_MIB = 48.0
 
 async def test_20_seconds() -> None:
     """Every request is answered once and in time, no write is executed twice, no success is false, no answer
-    is another's; the file in which bodies wait is the only one that stays open, and memory stays where it was.
+    is another's; only the file in which bodies wait stays open, and memory stays where it was.
     """
     found = await soak(20.0, 300.0)
     told = "\n".join([*figures(found, 300.0), *verdict(found, [])])

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.core.limits import Ask, Settlement
+from proxy.core.model import Execution, HoldRule, Limit, Remaining, ResponseClass, Scope
 from proxy.core.refusal import Refusal
 from tests.crowd import ACCOUNTING, PATIENT, Crowd, held, until
 from tests.scheduling import Caller
-from tests.strict_xero import MAINTENANCE, OK, Limits
+from tests.strict_xero import MAINTENANCE, OK, TOO_MANY, Limits
+
+SPENT_DAY = ResponseClass(
+    "limit_day", Execution.REJECTED, HoldRule(Scope.TENANT, "day", "retry_after"), limit=Limit.DAY
+)
 
 
 def test_past_a_silent_probe_one_line_goes_after_the_other_and_whoever_comes_at_once() -> None:
@@ -73,3 +80,28 @@ def test_a_good_head_lets_all_go_while_its_body_keeps_its_own_place() -> None:
         assert await crowd.at(301.3) == [4]
 
     held(body, limits=Limits(concurrent=3))
+
+
+SPENT = [
+    pytest.param(TOO_MANY[Limit.MINUTE], Remaining(minute=0), id="minute"),
+    pytest.param(TOO_MANY[Limit.APP_MINUTE], Remaining(app_minute=0), id="appminute"),
+    pytest.param(SPENT_DAY, Remaining(day=0), id="day"),
+]
+
+
+@pytest.mark.parametrize(("row", "remaining"), SPENT)
+def test_a_probe_that_says_nothing_of_a_spent_limit_stops_nobody_for_longer_than_five_seconds(
+    row: ResponseClass, remaining: Remaining
+) -> None:
+    async def body(crowd: Crowd) -> None:
+        scheduler, now = crowd.world.scheduler, crowd.world.clock.now()
+        await crowd.join(Caller(wait=0.0))
+        await scheduler.settle(crowd.granted[1], Settlement(row, True, now, remaining, 2.0))
+        await crowd.join(Caller(wait=60.0), *[Caller(wait=12.0)] * 4)
+        assert await crowd.at(3.9) == [2], "the probe"
+        await crowd.join(Caller(wait=10.0))
+        assert await crowd.at(8.3) == []
+        assert await crowd.at(8.5) == [3]
+        assert await crowd.settle(3, OK) == [4, 5, 6, 7]
+
+    held(body, OK)

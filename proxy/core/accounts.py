@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from math import inf
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from proxy.core.day import Day, DayRecord
-from proxy.core.model import AppView, Left, Limit, Remaining, TenantView
+from proxy.core.model import AppView, HoldKey, Left, Limit, Remaining, ResponseClass, TenantView
 from proxy.core.window import Window, WindowRecord
 
 K = TypeVar("K")
@@ -38,6 +38,15 @@ class Caps:
     concurrent: int = 5
     app_minute: int = 10_000
     day_grows: bool = False
+
+
+class Answer(Protocol):
+    """What an answer says of limits; `retry_after` is when there is room again, in seconds."""
+
+    row: ResponseClass
+    head_at: float
+    remaining: Remaining
+    retry_after: float | None
 
 
 @dataclass(slots=True)
@@ -137,38 +146,46 @@ class Accounts:
         for app, window in list(self.apps.items()):
             yield AppView(app, window.limit, window.free(now))
 
+    def let_in(self, key: HoldKey, limit: str, said: Remaining, sent_at: float, now: float) -> None:
+        """A call sent at `sent_at` found that the server has room again by a limit by which it had refused
+        `key`. Where nothing is learned from what it `said`, nothing is believed any more.
+        """
+        app, account = self.apps.get(key.app), self.tenants.get((key.app, key.tenant))
+        if app is not None and limit == Limit.APP_MINUTE:
+            if said.app_minute is None or not _near(app, said.app_minute):
+                app.forget_others(sent_at, now)
+        elif account is not None and limit == Limit.MINUTE and said.minute is None:
+            account.minute.forget_others(sent_at, now)
+        elif account is not None and limit == Limit.DAY and said.day is None:
+            account.day.begin_anew()
+
     def _window(self, limit: int, now: float) -> Window:
         window = Window(limit, self._caps.minute_seconds)
         window.restore(WindowRecord(0, ((0, limit),)), self.spent_at, now)
         return window
 
 
-def learn(
-    app: Window,
-    tenant: Account | None,
-    sent_at: float,
-    head_at: float,
-    remaining: Remaining,
-    now: float,
-    refused: str,
-    retry_after: float,
-) -> int:
-    """Compare the server's counts with ours; how many calls of others that revealed. `refused` is the limit
-    by which the server refused and said that there is room again after `retry_after` seconds, or empty.
-    """
-    revealed = 0
-    if (left := remaining.app_minute) is not None and left < APP_LEARNING_SHARE * app.limit:
+def learn(app: Window, tenant: Account | None, sent_at: float, answer: Answer, now: float) -> int:
+    """Compare the server's counts with ours; how many calls of others that revealed."""
+    head_at, remaining, revealed = answer.head_at, answer.remaining, 0
+    if (left := remaining.app_minute) is not None and _near(app, left):
         app.learn(sent_at, head_at, left, now)
     if tenant is not None:
         if remaining.day is not None:
             tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
         if remaining.minute is not None:
             revealed = tenant.minute.learn(sent_at, head_at, remaining.minute, now)
-    if refused == Limit.APP_MINUTE:
-        app.expect(head_at + retry_after, now)
-    elif refused == Limit.MINUTE and tenant is not None:
-        tenant.minute.expect(head_at + retry_after, now)
+    if (rule := answer.row.hold) is None or answer.retry_after is None:
+        return revealed
+    if rule.reason == Limit.APP_MINUTE:
+        app.expect(head_at + answer.retry_after, now)
+    elif rule.reason == Limit.MINUTE and tenant is not None:
+        tenant.minute.expect(head_at + answer.retry_after, now)
     return revealed
+
+
+def _near(app: Window, left: int) -> bool:
+    return left < APP_LEARNING_SHARE * app.limit
 
 
 def _forget_idle(kept: dict[K, T], busy: Callable[[T], bool]) -> None:

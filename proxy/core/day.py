@@ -112,6 +112,13 @@ class Day:
         """Let one call ask, whatever is believed."""
         self._asked_at = float("-inf")
 
+    def begin_anew(self) -> None:
+        """Another day has begun, of which the server has said nothing yet."""
+        self._said = self._shown = None
+        self.limit = self._given
+        self._buckets.clear()
+        self._used = 0
+
     @property
     def doubted(self) -> bool:
         """Whether no call has asked since, or ever."""

@@ -106,6 +106,10 @@ class Holds:
                 worst = (key, hold)
         return worst
 
+    def reasons(self, keys: tuple[HoldKey, ...]) -> set[str]:
+        """Of those among `keys` that wait for a probe, now or at their end."""
+        return {hold.reason for key in keys if (hold := self.active.get(key)) and hold.probe}
+
     def probe(self, keys: tuple[HoldKey, ...], permit: int, now: float) -> tuple[HoldKey, ...]:
         """Make permit number `permit` the probe of every hold among `keys`; returns which those are.
 
@@ -208,12 +212,8 @@ class Holds:
             hold.reason, hold.until, hold.probe = view.reason, now + view.seconds, view.probe
             self.active[view.key] = hold
 
-    def view(self, now: float) -> tuple[HoldView, ...]:
-        """All holds for operators, at once."""
-        return tuple(self.each(now))
-
     def each(self, now: float) -> Iterator[HoldView]:
-        """The same, made as they are taken; holds may begin and end in between."""
+        """All holds for operators, made as they are taken; holds may begin and end in between."""
         for key, hold in list(self.active.items()):
             if hold.probe or hold.until > now:
                 seconds = max(0.0, hold.until - now)

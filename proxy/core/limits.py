@@ -2,6 +2,9 @@
 
 Everything that can say no is asked together: the holds of the tenant, the app and the API, the tenant's
 concurrency, minute and day, and the app's minute. All agree and all are charged, or nothing is.
+
+Where Xero refused by a limit and said when it has room again, a hold stands for all that is believed of that
+limit: its probe finds out, and of the minute our own calls alone count meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ from proxy.core.model import (
     TenantView,
     keys_of,
 )
-from proxy.core.window import Window
 
 GRACE_SECONDS = 0.05
 """For so long a place is kept for the replica whose turn it is."""
@@ -139,18 +141,21 @@ class Limits:
         if self.holds.active and (held := self.holds.blocking(keys, now)):
             key, hold = held
             return Denial(hold.reason, hold.stops_until(now), key)
-        free = 0
+        asked = self.holds.reasons(keys) if self.holds.active else set()
+        free, others = 0, Limit.MINUTE not in asked
         if tenant is not None:
             if tenant.in_flight >= self._caps.concurrent:
                 return CONCURRENT
-            free = tenant.minute.left(now)
+            free = tenant.minute.left(now, others=others)
             if free <= 0:
-                return Denial(Limit.MINUTE, tenant.minute.earliest(now))
-            if tenant.day.left(now) <= 0 and (at := tenant.day.earliest(now)) > now:
+                return Denial(Limit.MINUTE, tenant.minute.earliest(now, others=others))
+            day = tenant.day
+            if Limit.DAY not in asked and day.left(now) <= 0 and (at := day.earliest(now)) > now:
                 return Denial(Limit.DAY, at)
         app = self.accounts.app(ask.app, now)
-        if app.left(now) <= 0:
-            return Denial(Limit.APP_MINUTE, app.earliest(now))
+        of_app = Limit.APP_MINUTE not in asked
+        if app.left(now, others=of_app) <= 0:
+            return Denial(Limit.APP_MINUTE, app.earliest(now, others=of_app))
         if (
             ahead is not None
             and tenant is not None
@@ -158,7 +163,7 @@ class Limits:
         ):
             return denial
         app.dispatch(now)
-        following = self._charge(tenant, free, now) if tenant is not None else None
+        following = self._charge(tenant, free, now, others=others) if tenant is not None else None
         self._permits += 1
         probes = self.holds.probe(keys, self._permits, now) if self.holds.active else ()
         return Permit(self._permits, ask, keys, now, probes, following)
@@ -186,7 +191,7 @@ class Limits:
         ask, sent = permit.ask, settlement.sent
         app = self.accounts.apps[ask.app]
         tenant = None if ask.tenant is None else self.accounts.tenants[ask.app, ask.tenant]
-        foreign = _learned(app, tenant, permit, settlement, now) if sent else 0
+        foreign = learn(app, tenant, permit.granted_at, settlement, now) if sent else 0
         if sent:
             app.settle(settlement.head_at)
         else:
@@ -211,7 +216,7 @@ class Limits:
         ask = permit.ask
         app = self.accounts.app(ask.app, now)
         tenant = None if ask.tenant is None else self.accounts.tenant(ask.app, ask.tenant, now)
-        foreign = _learned(app, tenant, permit, settlement, now)
+        foreign = learn(app, tenant, permit.granted_at, settlement, now)
         return self._held(permit, settlement, foreign, now, random)
 
     def clear(self, key: HoldKey, now: float) -> HoldChange | None:
@@ -231,17 +236,20 @@ class Limits:
         """The earliest time at which the request behind `ahead` others of its organisation can be sent,
         and what it waits for. It may be too early, never too late.
         """
-        limit, at, known = "", now, True
-        if self.holds.active and (held := self.holds.blocking(keys_of(ask.app, ask.tenant, ask.api), now)):
-            limit, at = held[1].reason, held[1].stops_until(now)
+        limit, at, known, asked = "", now, True, set[str]()
+        if self.holds.active:
+            asked = self.holds.reasons(keys := keys_of(ask.app, ask.tenant, ask.api))
+            if held := self.holds.blocking(keys, now):
+                limit, at = held[1].reason, held[1].stops_until(now)
         if ask.tenant is not None and (tenant := self.accounts.tenants.get((ask.app, ask.tenant))):
-            if (day := tenant.day.earliest(now, ahead)) > at:
+            if Limit.DAY not in asked and (day := tenant.day.earliest(now, ahead)) > at:
                 limit, at, known = Limit.DAY, day, False
-            if (minute := tenant.minute.earliest(now, ahead)) is not None and minute > at:
+            others = Limit.MINUTE not in asked
+            if (minute := tenant.minute.earliest(now, ahead, others=others)) is not None and minute > at:
                 limit, at, known = Limit.MINUTE, minute, True
         if (
             (app := self.accounts.apps.get(ask.app))
-            and (minute := app.earliest(now)) is not None
+            and (minute := app.earliest(now, others=Limit.APP_MINUTE not in asked)) is not None
             and minute > at
         ):
             limit, at, known = Limit.APP_MINUTE, minute, True
@@ -261,14 +269,14 @@ class Limits:
             return None
         return Denial(Limit.MINUTE if free <= places else Limit.CONCURRENT, now + GRACE_SECONDS)
 
-    def _charge(self, tenant: Account, free: int, now: float) -> Denial | None:
+    def _charge(self, tenant: Account, free: int, now: float, *, others: bool = True) -> Denial | None:
         """Charge a tenant that had `free` calls left in its minute; what the next one would be told."""
         tenant.minute.dispatch(now)
         tenant.day.dispatch(now)
         tenant.in_flight += 1
         if tenant.in_flight >= self._caps.concurrent:
             return CONCURRENT
-        return Denial(Limit.MINUTE, tenant.minute.earliest(now)) if free == 1 else None
+        return Denial(Limit.MINUTE, tenant.minute.earliest(now, others=others)) if free == 1 else None
 
     def _held(
         self, permit: Permit, settlement: Settlement, foreign: int, now: float, random: float
@@ -283,14 +291,8 @@ class Limits:
             random,
             again=settlement.again,
         )
+        for change in changes:
+            if change.action is HoldAction.ENDED:
+                said, sent_at = settlement.remaining, permit.granted_at
+                self.accounts.let_in(change.key, change.reason, said, sent_at, now)
         return Effects(tuple(changes), foreign) if changes or foreign else NO_EFFECTS
-
-
-def _learned(app: Window, tenant: Account | None, permit: Permit, settlement: Settlement, now: float) -> int:
-    """Compare the server's counts with ours; how many calls of others that revealed."""
-    rule = settlement.row.hold
-    refused = "" if rule is None or settlement.retry_after is None else rule.reason
-    sent_at, head_at = permit.granted_at, settlement.head_at
-    return learn(
-        app, tenant, sent_at, head_at, settlement.remaining, now, refused, settlement.retry_after or 0.0
-    )

@@ -10,8 +10,9 @@ that alone cannot reach the server, which is its share at most.
 from __future__ import annotations
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import Ask, Denial, Effects, Limits, Permit, Settlement
+from proxy.core.model import Remaining
 from proxy.core.sharing import LocalShare
 
 REPLICAS_UNSEEN = 4
@@ -88,6 +89,14 @@ class Standby:
         if permit.number in self._unknown:
             self._unknown.discard(permit.number)
             self._agree_until = max(self._agree_until, now + self._caps.minute_seconds)
+
+    def follow(self, change: HoldChange, now: float) -> None:
+        """Take over what happened to a hold elsewhere, and what that says of its limit."""
+        if change.action is HoldAction.CLEARED:
+            self.limits.clear(change.key, now)
+        elif change.action is HoldAction.ENDED:
+            self.limits.accounts.let_in(change.key, change.reason, Remaining(), now, now)
+        self.limits.holds.follow(change, now)
 
     def fell(self, now: float) -> None:
         """The server cannot be reached any more."""

@@ -88,8 +88,12 @@ class Window:
         """Calls of others that are believed to be in the window."""
         return self._others.total - self._others.until(now - self._span)
 
-    def left(self, now: float) -> int:
-        """Calls that may be sent at once; negative where others took more than was left."""
+    def left(self, now: float, *, others: bool = True) -> int:
+        """Calls that may be sent at once; negative where others took more than was left. Without `others`
+        ours alone count.
+        """
+        if not others:
+            return self.limit - self.own(now)
         left = self.limit - self.occupied(now)
         if now - self._raised_at <= COMPANY_WINDOWS * self._span:
             left = min(left, self._unclaimed(now))
@@ -103,15 +107,15 @@ class Window:
         """True when there is nothing here worth keeping."""
         return self.occupied(now) == 0
 
-    def earliest(self, now: float, ahead: int = 0) -> float | None:
-        """When the call behind `ahead` others can be sent, if nobody else comes.
+    def earliest(self, now: float, ahead: int = 0, *, others: bool = True) -> float | None:
+        """When the call behind `ahead` others can be sent, if nobody else comes; `others` as in `left`.
 
         Calls in flight leave a window after their responses, which are not known yet: with nothing
         else to wait for the answer is None for the first in line, and the least possible time behind it.
         Beside others, word of those under way can make it earlier, by less than `HEARING_SECONDS`.
         """
-        vacant = self._vacant(now, ahead)
-        if vacant is None or ahead or self._unclaimed(now) > 0:
+        vacant = self._vacant(now, ahead, others=others)
+        if vacant is None or ahead or not others or self._unclaimed(now) > 0:
             return vacant
         return max(vacant, _after(self._sent_at, HEARING_SECONDS))
 
@@ -217,6 +221,11 @@ class Window:
         if self.foreign(now) and (vacant is None or vacant > room_at + RETRY_AFTER_UNIT):
             self._others.hasten(now - self._span, room_at - self._span)
 
+    def forget_others(self, sent_at: float, now: float) -> None:
+        """Believe in nobody else: a call sent at `sent_at` was let in, and nothing is known of them."""
+        self._others.drop(now - self._span, self.foreign(now))
+        self._raised_at, self._lowered_at = -inf, sent_at
+
     def _least(self, settled: int, head_at: float) -> int:
         """How many of ours the server must have counted in an answer read at `head_at` to a call before
         whose dispatch `settled` of ours had been settled.
@@ -227,13 +236,13 @@ class Window:
         """What was sent later, the server had not forgotten yet when it answered."""
         return max(head_at - self.seconds * (1 - CLOCK_DRIFT), self._began_before)
 
-    def _vacant(self, now: float, ahead: int) -> float | None:
+    def _vacant(self, now: float, ahead: int, *, others: bool = True) -> float | None:
         """As `earliest`, by our own count alone."""
-        free = self.limit - self.occupied(now)
+        free = self.limit - (self.occupied(now) if others else self.own(now))
         if ahead < free:
             return now
         turns, place = divmod(ahead - max(0, free), self.limit)
-        at = self._leaving(now, place + max(0, -free))
+        at = self._leaving(now, place + max(0, -free), others=others)
         if at is not None:
             return _after(at, self._span) + turns * self._span
         if ahead == 0:
@@ -257,15 +266,15 @@ class Window:
         horizon = now - self._span
         return self._settled.until(horizon) + self._others.until(horizon)
 
-    def _leaving(self, now: float, place: int) -> float | None:
+    def _leaving(self, now: float, place: int, *, others: bool) -> float | None:
         """When the call after `place` others came, of those whose end is known and whom the server may still
         count.
         """
         horizon = now - self._span
-        if not self.foreign(now):
+        if not (others and self.foreign(now)):
             return self._settled.next_after(horizon, place)
-        ours, others = self._settled.after(horizon), self._others.after(horizon)
-        return next(islice(merge(ours, others), place, None), None)
+        leaving = merge(self._settled.after(horizon), self._others.after(horizon))
+        return next(islice(leaving, place, None), None)
 
     def _forget(self, now: float) -> None:
         """Keep what `learn` can still ask about: two windows."""

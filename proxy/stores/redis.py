@@ -277,9 +277,7 @@ class RedisStore:
             case Room(replica, app, tenant) if replica != self._replica and self._heard is not None:
                 self._heard.released(app, tenant or None)
             case Held(replica, change) if replica != self._replica:
-                if change.action is HoldAction.CLEARED:
-                    self._limits.clear(change.key, now)
-                self._limits.holds.follow(change, now)
+                self._standby.follow(change, now)
                 self._changed(change)
 
     def _changed(self, change: HoldChange) -> None:

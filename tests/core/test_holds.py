@@ -191,10 +191,10 @@ def test_what_nobody_asks_about_is_forgotten_at_its_end_or_a_day_after_it_waits_
 def test_operators_see_what_is_held_for_how_long_and_whether_a_probe_is_out(story: Story) -> None:
     story.answer(OFFLINE, 0.0, sent_at=-1.0)
     story.answer(APP_MINUTE, 0.0, sent_at=-1.0, retry_after=9.6)
-    assert set(story.holds.view(4.0)) == {
+    assert set(story.holds.each(4.0)) == {
         HoldView(TENANT, "offline", 296.0, False),
         HoldView(APP, "appminute", 6.0, False),
     }
     story.holds.clear(APP)
     story.send(300.0)
-    assert story.holds.view(301.0) == (HoldView(TENANT, "offline", 0.0, True),)
+    assert tuple(story.holds.each(301.0)) == (HoldView(TENANT, "offline", 0.0, True),)

@@ -25,14 +25,14 @@ def holds() -> Holds:
 
 def test_a_hold_that_began_elsewhere_stops_calls_here(holds: Holds) -> None:
     holds.follow(change(HoldAction.BEGUN), 0.0)
-    assert holds.view(1.0) == (HoldView(TENANT, "offline", 9.0, False),)
+    assert tuple(holds.each(1.0)) == (HoldView(TENANT, "offline", 9.0, False),)
     holds.follow(change(HoldAction.EXTENDED, 20.0), 1.0)
-    assert holds.view(1.0) == (HoldView(TENANT, "offline", 19.0, False),)
+    assert tuple(holds.each(1.0)) == (HoldView(TENANT, "offline", 19.0, False),)
 
 
 def test_a_hold_that_is_not_probed_ends_by_itself(holds: Holds) -> None:
     holds.follow(change(HoldAction.BEGUN, probe=False), 0.0)
-    assert holds.view(10.0) == ()
+    assert tuple(holds.each(10.0)) == ()
 
 
 @pytest.mark.parametrize("action", [HoldAction.ENDED, HoldAction.CLEARED])
@@ -57,7 +57,7 @@ def test_exactly_the_holds_that_there_are_elsewhere_are_taken_over(holds: Holds)
     holds.probe((TENANT,), 7, 5.0)
     views = [HoldView(TENANT, "offline", 2.0, True), HoldView(API, "maintenance", 3.0, False, probe=False)]
     holds.mirror(views, 5.0)
-    assert list(holds.view(5.0)) == views
+    assert list(holds.each(5.0)) == views
     assert holds.active[TENANT].probing == 7
     holds.mirror([], 6.0)
     assert not holds.active

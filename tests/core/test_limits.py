@@ -240,7 +240,7 @@ def test_operators_see_the_budgets() -> None:
         )
     ]
     assert apps == [AppView("app", 5, 3)]
-    assert limits.holds.view(2.0) == tuple[HoldView, ...]()
+    assert tuple(limits.holds.each(2.0)) == tuple[HoldView, ...]()
 
 
 # ---- Memory

@@ -189,8 +189,8 @@ def test_a_probe_always_brings_a_verdict_even_of_a_hold_without_length() -> None
 def test_a_hold_without_a_probe_just_ends(story: Story) -> None:
     story.answer(CONCURRENT, 0.0, sent_at=-1.0)
     assert story.send(0.2) is None
-    assert story.holds.view(0.2) == (HoldView(TENANT, "concurrent", 0.25 - 0.2, False, probe=False),)
-    assert story.holds.view(0.25) == ()
+    assert tuple(story.holds.each(0.2)) == (HoldView(TENANT, "concurrent", 0.25 - 0.2, False, probe=False),)
+    assert tuple(story.holds.each(0.25)) == ()
     assert story.send(0.25) is not None
     assert story.send(0.25) is not None
     assert not story.holds.active

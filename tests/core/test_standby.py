@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
+from proxy.core.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.limits import Ask, Denial, Permit, Settlement
-from proxy.core.model import Limit, keys_of
+from proxy.core.model import Limit, Remaining, keys_of
 from proxy.core.standby import REPLICAS_UNSEEN, Standby
-from tests.strict_xero import OK, REFUSED
+from tests.strict_xero import OK, REFUSED, TOO_MANY
 
 ASK = Ask("app", "tenant", "accounting")
 CAPS = Caps(minute=40, concurrent=8)
@@ -173,3 +173,26 @@ def test_a_permit_is_open_until_its_answer_has_ended() -> None:
     assert replica.agrees()
     replica.now += 2.0
     assert not replica.agrees()
+
+
+def test_a_hold_for_a_limit_that_ended_elsewhere_makes_what_is_believed_here_void() -> None:
+    replica, key = Replica(), keys_of("app", "tenant", "accounting")[0]
+    limits = replica.standby.limits
+    refused = Settlement(TOO_MANY[Limit.MINUTE], True, replica.now, Remaining(minute=0), 22.0)
+    replica.standby.settle(replica.told(), refused, replica.now, 0.0)
+    replica.standby.follow(HoldChange(HoldAction.BEGUN, key, Limit.MINUTE, replica.now + 22.4), replica.now)
+    replica.now += 30.0
+    replica.standby.follow(HoldChange(HoldAction.ENDED, key, Limit.MINUTE, replica.now), replica.now)
+    assert limits.forecast(ASK, 20, replica.now).at == replica.now
+    assert not limits.holds.active
+
+
+def test_an_operators_word_elsewhere_lets_a_call_ask_here() -> None:
+    replica, key = Replica(), keys_of("app", "tenant", "accounting")[0]
+    limits = replica.standby.limits
+    replica.standby.settle(
+        replica.told(), Settlement(OK, True, replica.now, Remaining(day=0)), replica.now, 0.0
+    )
+    assert limits.forecast(ASK, 0, replica.now).limit == Limit.DAY
+    replica.standby.follow(HoldChange(HoldAction.CLEARED, key, Limit.DAY, replica.now), replica.now)
+    assert limits.forecast(ASK, 0, replica.now).limit == ""

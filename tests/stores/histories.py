@@ -41,7 +41,8 @@ ROWS = (
     GATEWAY,
     ResponseClass("offline", Execution.REJECTED, HoldRule(Scope.TENANT, "offline", "offline")),
     ResponseClass("maintenance", Execution.REJECTED, HoldRule(Scope.API, "maintenance", "backoff")),
-    ResponseClass("minute", Execution.REJECTED, HoldRule(Scope.TENANT, "minute", "retry_after", probe=False)),
+    ResponseClass("minute", Execution.REJECTED, HoldRule(Scope.TENANT, "minute", "retry_after")),
+    ResponseClass("day", Execution.REJECTED, HoldRule(Scope.TENANT, "day", "retry_after")),
     ResponseClass("appminute", Execution.REJECTED, HoldRule(Scope.APP, "appminute", "retry_after")),
     ResponseClass("concurrent", Execution.REJECTED, HoldRule(Scope.TENANT, "concurrent", 0.25, probe=False)),
 )
@@ -267,7 +268,7 @@ class Story:
         self.seen |= {"reaped"} if beat.reaped else set()
         self.seen |= {"disowned"} if kept is not None and kept < own else set()
         assert beat.holds is not None
-        assert held(beat.holds) == held(self.core.limits.holds.view(self.now))
+        assert held(beat.holds) == held(tuple(self.core.limits.holds.each(self.now)))
 
     def _clear(self) -> None:
         ask = self.random.choice(ASKS)

@@ -8,16 +8,16 @@ local function denied(limit, at, place)
 end
 
 -- What the limits of an organisation say, nil is yes; and how many calls are free in its minute, up to what
--- makes a difference.
-local function refused(tenant, now)
+-- makes a difference. Of what is `asked`, a probe finds out.
+local function refused(tenant, asked, now)
   if tenant.in_flight >= CAP_CONCURRENT then
     return denied('concurrent')
   end
-  local left = free(tenant, now, CAP_CONCURRENT + 1)
+  local left = asked.minute and left_own(tenant, now) or free(tenant, now, CAP_CONCURRENT + 1)
   if left <= 0 then
-    return denied('minute', earliest(tenant, now))
+    return denied('minute', earliest(tenant, now, asked.minute))
   end
-  if day_left(tenant, now) <= 0 then
+  if not asked.day and day_left(tenant, now) <= 0 then
     local at = day_earliest(tenant, now)
     return at > now and denied('day', at) or nil, left
   end
@@ -34,22 +34,22 @@ local function others_first(tenant, left, now)
 end
 
 -- Charge an organisation; what the next call would be told, where that is known to be no.
-local function charge(tenant, left, permit, now)
+local function charge(tenant, asked, left, permit, now)
   dispatch(tenant, now, permit)
   day_dispatch(tenant, now)
   tenant.in_flight = tenant.in_flight + 1
   if tenant.in_flight >= CAP_CONCURRENT then
     return denied('concurrent')
   elseif left == 1 then
-    return denied('minute', earliest(tenant, now))
+    return denied('minute', earliest(tenant, now, asked.minute))
   end
   return nil
 end
 
-local function grant(tenant, app, left, names, holds, now)
+local function grant(tenant, app, asked, left, names, holds, now)
   local permit = replica .. ':' .. number
   dispatch(app, now, permit)
-  local following = tenant and charge(tenant, left, permit, now) or nil
+  local following = tenant and charge(tenant, asked, left, permit, now) or nil
   local record = cmsgpack.pack({app_name, tenant_name or false, api, now})
   redis.call('HSET', permits_of(replica), number, record)
   return {granted = true, probes = probe(names, holds, permit, now), following = following}
@@ -62,17 +62,17 @@ local function decide(tenant, app, now)
   if held then
     return denied(holds[held].reason, stops_until(holds[held], now), held)
   end
-  local denial, left
+  local asked, denial, left = reasons(holds), nil, nil
   if tenant then
-    denial, left = refused(tenant, now)
+    denial, left = refused(tenant, asked, now)
   end
   if denial then
     return denial
-  elseif free(app, now, 1) <= 0 then
-    return denied('appminute', earliest(app, now))
+  elseif (asked.appminute and left_own(app, now) or free(app, now, 1)) <= 0 then
+    return denied('appminute', earliest(app, now, asked.appminute))
   end
   denial = tenant and others_first(tenant, left, now)
-  return denial or grant(tenant, app, left, names, holds, now)
+  return denial or grant(tenant, app, asked, left, names, holds, now)
 end
 
 -- Remember who waits, and until when.

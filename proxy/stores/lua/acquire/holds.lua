@@ -21,6 +21,17 @@ local function blocking(names, holds, now)
   return worst
 end
 
+-- Of those that wait for a probe, now or at their end.
+local function reasons(holds)
+  local found = {}
+  for _, hold in ipairs(holds) do
+    if hold and hold.probe then
+      found[hold.reason] = true
+    end
+  end
+  return found
+end
+
 local function probe(names, holds, permit, now)
   local probed = {}
   for place, hold in ipairs(holds) do

@@ -1,8 +1,8 @@
 -- What a minute's window says to who wants a place, and how it takes one: proxy/core/window.py.
 
-local function earliest(account, now)
-  local vacant = vacated(account, now)
-  if not vacant or unclaimed(account, now) > 0 then
+local function earliest(account, now, alone)
+  local vacant = vacated(account, now, alone)
+  if not vacant or alone or unclaimed(account, now) > 0 then
     return vacant
   end
   return math.max(vacant, account.sent_at + HEARING_SECONDS)

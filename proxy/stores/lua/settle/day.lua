@@ -44,6 +44,13 @@ local function day_forget(account, calls)
   end
 end
 
+-- Another day has begun, of which the server has said nothing yet.
+local function day_begin_anew(account)
+  redis.call('DEL', account.key .. ':d')
+  account.said, account.shown, account.used = nil, nil, 0
+  account.day_count, account.day_first, account.day_began = 0, nil, nil
+end
+
 -- The next number of one digit and zeros.
 local function rounded(calls)
   calls = math.max(1, calls)

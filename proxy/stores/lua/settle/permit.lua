@@ -21,11 +21,16 @@ local function discharge_tenant(tenant, answer, permit, ended)
   end
 end
 
+local function near(app, left)
+  return left < APP_LEARNING_SHARE * app.limit
+end
+
 -- Compare the server's counts with ours; how many calls of others that revealed.
 local function learn_all(tenant, app, sent_at, answer, now)
   local revealed = 0
-  if answer.app_minute_left and answer.app_minute_left < APP_LEARNING_SHARE * app.limit then
-    learn(app, sent_at, answer.head_at, answer.app_minute_left, now)
+  local app_left = answer.app_minute_left
+  if app_left and near(app, app_left) then
+    learn(app, sent_at, answer.head_at, app_left, now)
   end
   if tenant and answer.day_left then
     day_learn(tenant, answer.day_left, unaccounted(tenant, sent_at))
@@ -40,6 +45,18 @@ local function learn_all(tenant, app, sent_at, answer, now)
     expect(tenant, room_at, now)
   end
   return revealed
+end
+
+-- The server has room again by a limit by which it had refused. Where nothing is learned from the answer, nothing
+-- is believed any more.
+local function let_in(tenant, app, limit, sent_at, answer, now)
+  if limit == 'appminute' and not (answer.app_minute_left and near(app, answer.app_minute_left)) then
+    forget_others(app, sent_at, now)
+  elseif limit == 'minute' and tenant and not answer.minute_left then
+    forget_others(tenant, sent_at, now)
+  elseif limit == 'day' and tenant and not answer.day_left then
+    day_begin_anew(tenant)
+  end
 end
 
 -- Tell those who wait, and nobody else: there may be very many replicas.
@@ -61,6 +78,9 @@ local function settle_permit(record, answer, lost, ended, now)
   local names = hold_names(record.app, record.tenant, record.api)
   local changes = settle_holds(names, record.permit, record.sent_at, answer, now)
   for _, what in ipairs(changes) do
+    if what.action == 'ended' then
+      let_in(tenant, app, what.reason, record.sent_at, answer, now)
+    end
     publish_hold(record.owner, scope_of(names[what.place]), record.app, record.tenant, record.api, what, now)
   end
   if not lost then

@@ -76,6 +76,12 @@ local function learn(account, sent_at, head_at, remaining, now)
   return 0
 end
 
+-- Believe in nobody else: a call was let in, and nothing is known of them.
+local function forget_others(account, sent_at, now)
+  drop_others(account, now - account.span, foreign(account, now))
+  account.raised_at, account.lowered_at = NEVER, sent_at
+end
+
 -- The server refused a call and says when it has room again.
 local function expect(account, room_at, now)
   local vacant = vacated(account, now)

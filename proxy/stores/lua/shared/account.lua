@@ -102,6 +102,12 @@ local function unclaimed(account, now)
   return account.read_left - unaccounted(account, account.read_at) + gone(account, now) - account.read_gone
 end
 
+-- What our own calls leave.
+local function left_own(account, now)
+  account.passed = settled_until(account, now - account.span)
+  return account.limit - account.sent + account.passed
+end
+
 -- Exact where fewer than `enough` are free. Else it can be too few: what was true a moment ago is not counted anew.
 local function free(account, now, enough)
   local company = now - account.raised_at <= COMPANY_WINDOWS * account.span
@@ -117,8 +123,8 @@ local function free(account, now, enough)
 end
 
 -- When the call after `place` others leaves, of those whose end is known.
-local function leaving(account, place, horizon)
-  local set, low, batches = account.key .. ':r', '(' .. exact(horizon), account.batches
+local function leaving(account, place, horizon, alone)
+  local set, low, batches = account.key .. ':r', '(' .. exact(horizon), alone and {} or account.batches
   local others = 0
   for first = 1, #batches, 2 do
     local at, count = batches[first], batches[first + 1]
@@ -136,12 +142,13 @@ local function leaving(account, place, horizon)
   return found[2] and tonumber(found[2])
 end
 
--- When a call can be sent by the count of what is known to leave; nil where only a response can tell.
-local function vacated(account, now)
-  local left = account.limit - occupied(account, now)
+-- When a call can be sent by the count of what is known to leave, or (`alone`) of ours alone; nil where only a
+-- response can tell.
+local function vacated(account, now, alone)
+  local left = alone and left_own(account, now) or account.limit - occupied(account, now)
   if left > 0 then
     return now
   end
-  local at = leaving(account, math.max(0, -left), now - account.span)
+  local at = leaving(account, math.max(0, -left), now - account.span, alone)
   return at and at + account.span
 end

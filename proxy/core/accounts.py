@@ -173,6 +173,8 @@ def learn(app: Window, tenant: Account | None, sent_at: float, answer: Answer, n
     if tenant is not None:
         if remaining.day is not None:
             tenant.day.learn(remaining.day, tenant.minute.unaccounted(sent_at))
+        elif answer.row.healthy:
+            tenant.day.outlive()
         if remaining.minute is not None:
             revealed = tenant.minute.learn(sent_at, head_at, remaining.minute, now)
     if (rule := answer.row.hold) is None or answer.retry_after is None:

@@ -108,6 +108,13 @@ class Day:
         if remaining and (shown > self.limit or (anew and shown <= remaining + sent)):
             self._show(shown)
 
+    def outlive(self) -> None:
+        """A call went well and its answer says nothing of the day: the server's word, if it was that nothing
+        is left, is void.
+        """
+        if self._said is not None and self._said < 0:
+            self._said = None
+
     def doubt(self) -> None:
         """Let one call ask, whatever is believed."""
         self._asked_at = float("-inf")

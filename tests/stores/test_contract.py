@@ -118,6 +118,16 @@ async def test_an_operators_clear_lets_one_call_ask_whatever_is_believed_of_the_
         assert await one.store.clear(KEY) is None
 
 
+async def test_a_call_that_goes_well_and_says_nothing_of_the_day_ends_the_belief_that_it_is_spent(
+    opened: Open,
+) -> None:
+    async with opened(Caps(), TIMES) as one:
+        await one.settle(await one.permit(), remaining=Remaining(day=0))
+        assert await one.store.clear(KEY) is not None
+        await one.settle(await one.permit())
+        await one.permit()
+
+
 async def test_a_limit_of_the_day_that_xero_shows_is_the_limit(opened: Open) -> None:
     async with opened(Caps(), TIMES) as one:
         await one.settle(await one.permit(), remaining=Remaining(day=999))

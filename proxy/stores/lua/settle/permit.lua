@@ -34,6 +34,8 @@ local function learn_all(tenant, app, sent_at, answer, now)
   end
   if tenant and answer.day_left then
     day_learn(tenant, answer.day_left, unaccounted(tenant, sent_at))
+  elseif tenant and answer.healthy and tenant.said and tenant.said < 0 then
+    tenant.said = nil
   end
   if tenant and answer.minute_left then
     revealed = learn(tenant, sent_at, answer.head_at, answer.minute_left, now)

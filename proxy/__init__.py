@@ -28,7 +28,9 @@ The life of a request, in the words of `proxy.pipeline`:
 | decide | `core.retry`, `core.idempotency`; `pauses` between attempts |
 | respond | `replies`, `core.answers` (the proxy's own), `core.marks` (what every response carries) |
 | record | `telemetry` over `tallies`, with `last_failures`, `gauges`, `log` over `line_writer` |
-| | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events` |
+| | `spent_limits`: when a limit is spent and has room again |
+| | `admin` shows it: `exposition` (metrics), `status` (JSON), `page` (for people) and its `events`, of a |
+| | `snapshot` with the `states` of each organisation, made in `steps` so that callers are served meanwhile |
 
 `job` is what the stages know of one request. Both sides share `flow` (back-pressure), `deadlines` (one
 timer) and `core.heads` (start lines and fields).

@@ -14,15 +14,15 @@ import pytest
 from tests.e2e.harness import request
 from tests.e2e.test_process import COMMAND, PATIENCE, Process, environ
 
-# The command in a session of its own, so that the terminal of whoever runs the tests counts for nothing; with
-# the terminal that is named, if one is. With `ignore` it begins as nohup lets it begin.
+# The command in a session of its own, so that the terminal of whoever runs the tests counts for nothing, and so
+# does whether they ignore its end; with the terminal that is named, if one is. With `ignore` it begins as nohup
+# lets it begin.
 BEGIN = """
 import os, signal, sys
 terminal, hang_up, *command = sys.argv[1:]
 if terminal:
     os.open(terminal, os.O_RDWR)
-if hang_up == "ignore":
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+signal.signal(signal.SIGHUP, signal.SIG_IGN if hang_up == "ignore" else signal.SIG_DFL)
 os.execv(command[0], command)
 """
 

@@ -27,9 +27,9 @@ demo: setup ## simulator, sidecar and a sample load together
 
 test: lint unit ## run every check: lint, then all tests, with every branch of proxy/core covered
 
-unit: $(DEV) ## run the tests alone: those of the pure core with every branch covered, the others two at a time
-	$(BIN)/python -m pytest tests/core --cov
-	$(BIN)/python -m pytest --ignore tests/core --numprocesses 2 --dist worksteal
+unit: $(DEV) ## run the tests alone: those of the pure core with every branch covered, then the others
+	$(BIN)/python -m pytest tests/core --cov --numprocesses 2
+	$(BIN)/python -m pytest --ignore tests/core --numprocesses 3 --dist worksteal # many wait for processes of their own
 
 test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say which tools are missing
 	$(BIN)/mypy -p deploy -p tests.deploy

@@ -29,7 +29,7 @@ test: lint unit ## run every check: lint, then all tests, with every branch of p
 
 unit: $(DEV) ## run the tests alone: those of the pure core with every branch covered, then the others
 	$(BIN)/python -m pytest tests/core --cov --numprocesses 2
-	$(BIN)/python -m pytest --ignore tests/core --numprocesses 3 --dist worksteal # many wait for processes of their own
+	$(BIN)/python -m pytest --ignore tests/core --numprocesses 3 --dist worksteal
 
 test-deploy: $(DEPLOY) ## check everything in deploy/ with its own tool, and say which tools are missing
 	$(BIN)/mypy -p deploy -p tests.deploy

@@ -14,8 +14,8 @@ import pytest
 from tests.e2e.harness import request
 from tests.e2e.test_process import COMMAND, PATIENCE, Process, environ
 
-# The command in a session of its own, so that the terminal of whoever runs the tests counts for nothing, and so
-# does whether they ignore its end; with the terminal that is named, if one is. With `ignore` it begins as nohup
+# The command in a session of its own, so that the terminal of whoever runs the tests counts for nothing, nor
+# whether they ignore its end; with the terminal that is named, if one is. With `ignore` it begins as nohup
 # lets it begin.
 BEGIN = """
 import os, signal, sys

@@ -161,7 +161,7 @@ async def _until_given_back(file: SpoolFile, left: int) -> None:
 
 async def test_bodies_that_are_closed_are_given_back() -> None:
     file = SpoolFile()
-    for _ in range(3):
+    for _ in range(9):
         bodies = [OnDisk(file) for _ in range(4)]
         for body in bodies:
             await body.append(b"x" * (BLOCK + 1))
@@ -171,7 +171,8 @@ async def test_bodies_that_are_closed_are_given_back() -> None:
             body.close()
         assert file.held == 0
         await until_given_back(file, 0)
-    assert os.fstat(file.fileno()).st_size <= 8 * BLOCK
+    # Twice what was there at once: a round may begin before the loop hears that the last one's room is back.
+    assert os.fstat(file.fileno()).st_size <= 16 * BLOCK
 
 
 async def test_what_a_thread_is_busy_with_is_given_back_afterwards() -> None:

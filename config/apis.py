@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from proxy.core.answers.route import PREFIX_SEGMENTS, Family, Prefixes
 from proxy.core.model import Host
-from proxy.core.route import PREFIX_SEGMENTS, Family, Prefixes
 
 APIS = Path(__file__).with_name("apis.toml")
 

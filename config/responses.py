@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from proxy.core.classify import Match, ResponseTable, Row
+from proxy.core.answers.classify import Match, ResponseTable, Row
 from proxy.core.model import Access, Execution, HoldRule, Limit, ResponseClass, Scope
 
 RESPONSES = Path(__file__).with_name("responses.toml")

@@ -16,32 +16,32 @@ from config.responses import load_responses
 from config.settings import PREFIX, Settings
 from config.values import Address
 from proxy import __version__
-from proxy.access import AccessMemory
-from proxy.admin import Admin, AdminPort
-from proxy.body import BodyStore
+from proxy.admin.routes import Admin, AdminPort
 from proxy.clock import Clock
-from proxy.core.answers import Asked, failed
-from proxy.core.idempotency import Keys
-from proxy.core.lines import Waiting
-from proxy.core.marks import date, marks
+from proxy.core.answers.answers import Asked, failed
+from proxy.core.answers.idempotency import Keys
+from proxy.core.answers.marks import date, marks
+from proxy.core.answers.retry import Backoff, Budgets
+from proxy.core.line.lines import Waiting
 from proxy.core.model import Headers, Snapshot
-from proxy.core.retry import Backoff, Budgets
-from proxy.core.strict import METHODS, Refusal
-from proxy.disk import SpoolFile
-from proxy.downstream import Downstream
-from proxy.gauges import Gauges
-from proxy.listener import room_for_callers
-from proxy.log import Log
-from proxy.names import XERO_HOSTS, own_names
-from proxy.pipeline import Pipeline, Policy
-from proxy.refreshes import Refreshes
-from proxy.scheduler import Scheduler
-from proxy.steps import Steps
+from proxy.core.wire.strict import METHODS, Refusal
+from proxy.http.body import BodyStore
+from proxy.http.callers import Downstream
+from proxy.http.listener import room_for_callers
+from proxy.http.names import XERO_HOSTS, own_names
+from proxy.http.spool import SpoolFile
+from proxy.http.upstream import Upstream
+from proxy.observe.gauges import Gauges
+from proxy.observe.log import Log
+from proxy.observe.steps import Steps
+from proxy.observe.store_telemetry import StoreTelemetry
+from proxy.observe.telemetry import Record, Telemetry
+from proxy.request.access import AccessMemory
+from proxy.request.pipeline import Pipeline, Policy
+from proxy.request.refreshes import Refreshes
 from proxy.stores import Store
 from proxy.stores.choice import claims, store
-from proxy.stores.telemetry import StoreTelemetry
-from proxy.telemetry import Record, Telemetry
-from proxy.upstream import Upstream
+from proxy.waiting.scheduler import Scheduler
 
 ANSWER_SECONDS = 1.0
 """After the drain, to tell callers of what was broken off."""

@@ -39,7 +39,7 @@ def _show(settings: Settings) -> int:
 async def _reach_all(settings: Settings) -> int:
     from proxy.clock import Clock
     from proxy.core.model import Host
-    from proxy.upstream import Upstream
+    from proxy.http.upstream import Upstream
     from proxy.worker import Daemons
 
     asyncio.get_running_loop().set_default_executor(Daemons(4, "lookup"))

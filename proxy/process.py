@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
 from collections.abc import Callable
 from random import Random
 
@@ -10,11 +13,58 @@ from config.dangers import dangers
 from config.settings import BadSettings, Settings
 from proxy.app import Sidecar
 from proxy.clock import Clock
-from proxy.garbage import collect_garbage
-from proxy.listener import raise_limit
-from proxy.log import Log, take_library_logs
-from proxy.signals import take_second_interrupt, take_signals
+from proxy.http.listener import raise_limit
+from proxy.observe.log import Log, take_library_logs
 from proxy.worker import Daemons
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
+
+
+def take_signals(stop: Callable[[], object], read_again: Callable[[], object] = lambda: None) -> None:
+    """Call `stop` at the signals that end the process.
+
+    SIGHUP says that the terminal has gone where one controls the process, and ends it like the others unless
+    the process was started to outlast that (nohup). Without a terminal it is how operators ask for what can
+    change to be read again.
+    """
+    loop = asyncio.get_running_loop()
+    for number in ENDING:
+        loop.add_signal_handler(number, stop)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    if not _has_terminal():
+        loop.add_signal_handler(signal.SIGHUP, read_again)
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop)
+
+
+def take_second_interrupt(hurry: Callable[[], object]) -> None:
+    """Call `hurry` at SIGINT from now on: whoever presses Ctrl-C again will not wait."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, hurry)
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+THRESHOLDS = (10_000, 10, 10)
+"""Python's own search a crowd of waiting requests over and over, which costs more than all decisions about
+it. Much higher ones never look at what is old, and asyncio leaves a cycle for each connection, so that memory
+would grow with every caller that hangs up.
+"""
+
+
+def collect_garbage() -> None:
+    """From now on, but never search what is there already: all of it stays."""
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+    gc.enable()
+
 
 LOG_FLUSH_SECONDS = 2.0
 LOOKUPS = 64

@@ -11,11 +11,11 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.metrics_core import Metric
 
-from proxy.admin import Admin, AdminPort
+from proxy.admin.routes import Admin, AdminPort
 from proxy.clock import Clock
 from proxy.core.model import HoldKey, HoldView, Scope, Snapshot
-from proxy.last_failures import FailureView
-from proxy.steps import Steps
+from proxy.observe.last_failures import FailureView
+from proxy.observe.steps import Steps
 from tests.operators import seen, tenant_view
 
 TOKEN = "canary-admin-token"

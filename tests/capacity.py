@@ -12,9 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Ask, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
 from proxy.core.model import Execution, HoldRule, Remaining, ResponseClass, Scope, keys_of
 from proxy.stores.lua import HOLDS_TOLD
 from proxy.stores.script import Arguments, Script
@@ -42,8 +42,8 @@ TEXT = """\
 |---|--:|--:|--:|--:|
 {loads}
 
-How often the replicas ask is simulated in virtual time with `proxy/core/sharing.py`, whose rules the script
-repeats: ways to the server of up to 2 ms, calls of 50 to 300 ms. The first load is all {tenants:,}
+How often the replicas ask is simulated in virtual time with `proxy/core/limits/sharing.py`, whose rules
+the script repeats: ways to the server of up to 2 ms, calls of 50 to 300 ms. The first load is all {tenants:,}
 organisations for a minute; of the others {simulated} were simulated in their second minute and counted
 {scale} times, because organisations do not wait for one another. Operations are decisions, one settlement
 for each call, and a beat of each replica every two seconds; the share of a core is their number times what

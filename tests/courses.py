@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.core.lines import Waiting
-from proxy.core.refusal import Refusal
+from proxy.core.line.lines import Waiting
+from proxy.core.line.refusal import Refusal
 from tests.scheduling import Caller, Course, Try, World
 from tests.strict_xero import Limits
 from tests.watched import WatchedLoop, run_watched

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Permit, Settlement
+from proxy.core.limits.decision import Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
+from proxy.core.line.refusal import Refusal
 from proxy.core.model import HoldKey, ResponseClass, Scope
-from proxy.core.refusal import Refusal
 from tests.scheduling import Caller, World
 from tests.strict_xero import OFFLINE, Limits
 from tests.watched import WatchedLoop, run_watched

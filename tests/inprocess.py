@@ -16,28 +16,28 @@ from prometheus_client import CollectorRegistry
 from config.apis import load_apis
 from config.responses import load_responses
 from config.values import LogLevel, TenantLabel
-from proxy.access import AccessMemory
-from proxy.body import Body, BodyProblem, BodyStore, Late
-from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.fields import Fields
-from proxy.core.holds import HoldTimes
-from proxy.core.idempotency import Keys
-from proxy.core.lines import Waiting
+from proxy.core.answers.idempotency import Keys
+from proxy.core.answers.retry import Backoff, Budgets
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.holds import HoldTimes
+from proxy.core.line.lines import Waiting
 from proxy.core.model import Failure, Headers
-from proxy.core.retry import Backoff, Budgets
-from proxy.disk import SpoolFile
-from proxy.flow import Inflow, Lost
-from proxy.log import Log
-from proxy.pipeline import Pipeline, Policy
-from proxy.refreshes import Refreshes
-from proxy.response import Response, Truncated
-from proxy.scheduler import Scheduler
+from proxy.core.wire.fields import Fields
+from proxy.http.body import Body, BodyProblem, BodyStore, Late
+from proxy.http.callers import Call
+from proxy.http.flow import Inflow, Lost
+from proxy.http.response import Response, Truncated
+from proxy.http.spool import SpoolFile
+from proxy.http.upstream import Outbound, Upstream
+from proxy.observe.log import Log
+from proxy.observe.telemetry import Telemetry
+from proxy.request.access import AccessMemory
+from proxy.request.pipeline import Pipeline, Policy
+from proxy.request.refreshes import Refreshes
 from proxy.stores import Claims
 from proxy.stores.memory import MemoryStore
-from proxy.telemetry import Telemetry
-from proxy.upstream import Outbound, Upstream
+from proxy.waiting.scheduler import Scheduler
 
 APIS, TABLE = load_apis(), load_responses()
 _NOWHERE = os.open(os.devnull, os.O_WRONLY)
@@ -51,7 +51,7 @@ def token(app: str = "app") -> bytes:
 
 
 class FakeCall:
-    """A caller's request with the interface of `proxy.call.Call`; it keeps its answers."""
+    """A caller's request with the interface of `proxy.http.callers.Call`; it keeps its answers."""
 
     def __init__(
         self,

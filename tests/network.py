@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from random import Random
 
 from proxy.clock import Clock
-from proxy.core.fields import Fields
 from proxy.core.model import Failure
-from proxy.response import Response
+from proxy.core.wire.fields import Fields
+from proxy.http.response import Response
+from proxy.http.upstream import Outbound
 from proxy.simulator.answers import SimRequest
 from proxy.simulator.calls import Begun
 from proxy.simulator.faults import Fate
 from proxy.simulator.options import Options
 from proxy.simulator.windows import WindowKind
 from proxy.simulator.xero import Xero
-from proxy.upstream import Outbound
 from tests.inprocess import response, streamed
 
 HANGS = 300.0

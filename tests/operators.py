@@ -11,24 +11,24 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from config.values import TenantLabel
-from proxy.core.holds import HoldAction, HoldChange
+from proxy.core.limits.holds import HoldAction, HoldChange
 from proxy.core.model import (
     AppView,
     ConnectionView,
     HoldKey,
     HoldView,
     Host,
+    LimitChange,
     Route,
     Scope,
     Snapshot,
     TenantView,
 )
-from proxy.gauges import Gauges
-from proxy.log import Log
-from proxy.spent_limits import LimitChange
-from proxy.steps import Steps, whole
-from proxy.stores.telemetry import StoreTelemetry
-from proxy.telemetry import Record, Telemetry
+from proxy.observe.gauges import Gauges
+from proxy.observe.log import Log
+from proxy.observe.steps import Steps, whole
+from proxy.observe.store_telemetry import StoreTelemetry
+from proxy.observe.telemetry import Record, Telemetry
 
 ROUTE = Route(Host.API, "accounting", "app", "acme", limited=True, template="/api.xro/2.0/Invoices/{id}")
 TENANT_HOLD = HoldKey(Scope.TENANT, app="app", tenant="acme")

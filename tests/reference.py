@@ -21,28 +21,28 @@ from config.apis import load_apis
 from config.responses import RESPONSES
 from config.settings import describe
 from proxy.app import REFUSED
-from proxy.body import BodyProblem
-from proxy.core.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused, unrouted
-from proxy.core.holds import FAILING
+from proxy.core.answers.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused, unrouted
+from proxy.core.answers.retry import Again, Backoff, Budget, History, decide
+from proxy.core.limits.holds import FAILING
+from proxy.core.line.refusal import Why
 from proxy.core.model import Access, Execution, Limit, ResponseClass
-from proxy.core.refusal import Why
-from proxy.core.retry import Again, Backoff, Budget, History, decide
-from proxy.core.strict import Refusal
-from proxy.gauges import EVERYBODY
-from proxy.job import Job
-from proxy.label_names import OTHER, TENANTS_MAX
-from proxy.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
-from proxy.refreshes import REFRESH, Source
-from proxy.replies import GATEWAY_TIMEOUT, unkept
+from proxy.core.wire.strict import Refusal
+from proxy.http.body import BodyProblem
+from proxy.observe.gauges import EVERYBODY
+from proxy.observe.label_names import OTHER, TENANTS_MAX
+from proxy.observe.store_telemetry import OUTCOMES
+from proxy.observe.telemetry import METHODS
+from proxy.request.job import Job
+from proxy.request.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
+from proxy.request.refreshes import REFRESH, Source
+from proxy.request.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
 from proxy.stores.state_file import REASONS as FILE_REASONS
-from proxy.stores.telemetry import OUTCOMES
-from proxy.telemetry import METHODS
 from tests.clients.matrix import CLIENTS
 from tests.clients.matrix import rows as scenarios
+from tests.observe.test_telemetry import REQUEST_FIELDS
 from tests.operators import Operators, use_everything
 from tests.simulator.tables import controls, failures, orders, resources
-from tests.test_telemetry import REQUEST_FIELDS
 
 ROOT = Path(__file__).parents[1]
 STORE_ERRORS = {*REASONS.values(), *OTHER_REASONS, *FILE_REASONS.values(), "other"}

@@ -10,14 +10,14 @@ from random import Random
 from typing import TypeVar
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.lines import Ticket, Waiting
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Permit, Settlement
+from proxy.core.limits.holds import HoldChange, HoldTimes
+from proxy.core.line.lines import Ticket, Waiting
+from proxy.core.line.refusal import Refusal
 from proxy.core.model import Execution, Remaining, ResponseClass, keys_of
-from proxy.core.refusal import Refusal
-from proxy.scheduler import Scheduler
 from proxy.stores.memory import MemoryStore
+from proxy.waiting.scheduler import Scheduler
 from tests.slow_store import SlowStore
 from tests.strict_xero import LOST, OK, SECONDS, TENANT, TOO_MANY, Limits, Xero
 from tests.watched import DUST, WatchedLoop

@@ -7,8 +7,8 @@ from random import Random
 from typing import TypeVar
 
 from proxy.clock import Clock
-from proxy.core.holds import HoldChange
-from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.decision import Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.holds import HoldChange
 from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 from proxy.stores import Heard
 from proxy.stores.memory import MemoryStore

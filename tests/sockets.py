@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from config.values import Origin
-from proxy.body import Body, BodyProblem, BodyStore
-from proxy.call import Call
 from proxy.clock import Clock
-from proxy.core.headers import end_to_end_request, end_to_end_response
 from proxy.core.model import Failure, Headers, Host
-from proxy.disk import SpoolFile
-from proxy.downstream import Downstream
-from proxy.reception import Handler
-from proxy.response import Response
-from proxy.upstream import Outbound, Upstream
+from proxy.core.wire.headers import end_to_end_request, end_to_end_response
+from proxy.http.body import Body, BodyProblem, BodyStore
+from proxy.http.callers import Call, Downstream, Handler
+from proxy.http.response import Response
+from proxy.http.spool import SpoolFile
+from proxy.http.upstream import Outbound, Upstream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")

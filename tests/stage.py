@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from proxy.clock import Clock
 from proxy.core.model import Failure, Headers
-from proxy.response import Response
-from proxy.upstream import Outbound
+from proxy.http.response import Response
+from proxy.http.upstream import Outbound
 from tests.fakes import run_virtual
 from tests.inprocess import FakeCall, Proxy, Setup, response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 
-from proxy.core.limits import Ask
+from proxy.core.limits.decision import Ask
 from proxy.core.model import Execution, HoldRule, Limit, Remaining, ResponseClass, Scope
 
 SECONDS = 60.0

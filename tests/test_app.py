@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from proxy.app import REFUSED
-from proxy.core.answers import ERRORS, STATUSES
-from proxy.core.classify import failure_class
-from proxy.core.strict import Refusal
-from proxy.pipeline import CALLER_LEFT
+from proxy.core.answers.answers import ERRORS, STATUSES
+from proxy.core.answers.classify import failure_class
+from proxy.core.wire.strict import Refusal
+from proxy.request.pipeline import CALLER_LEFT
 from tests.e2e.harness import MARKS, put, request, sidecar
 from tests.inprocess import TABLE
 from tests.sockets import origin
@@ -84,7 +84,7 @@ def test_connections_that_have_ended_leave_memory_however_long_they_lasted() -> 
     """Each leaves a cycle; and what has outlived some collections is looked at again."""
     script = """
 import gc, weakref
-from proxy.garbage import collect_garbage
+from proxy.process import collect_garbage
 class Cycle:
     def __init__(self):
         self.itself = self

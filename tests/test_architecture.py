@@ -21,21 +21,19 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
+    ("proxy.core.model", "proxy.core.wire"),
+    ("proxy.core.limits", "proxy.core.answers"),
+    ("proxy.core.line", "proxy.core.tokens"),
     ("proxy.core",),
-    ("proxy.clock", "config"),
-    ("proxy",),  # the parts: everything in proxy that no other layer names
-    ("proxy.scheduler",),
-    (
-        "proxy.pipeline",
-        "proxy.attempt",
-        "proxy.job",
-        "proxy.pauses",
-        "proxy.refreshes",
-        "proxy.replies",
-        "proxy.admin",
-    ),
+    ("proxy.clock", "proxy.worker", "config"),
+    ("proxy.observe",),
+    ("proxy.stores", "proxy.http"),
+    ("proxy.waiting",),
+    ("proxy.request",),
+    ("proxy.admin",),
     ("proxy.app",),
-    ("proxy.process",),
+    ("proxy.process", "proxy.check", "proxy.banner"),
+    ("proxy.simulator",),
     ("proxy.demo",),
     ("proxy.cli", "proxy.__main__"),
 )
@@ -125,6 +123,11 @@ def imports_point_inwards(name: str, source: str) -> Iterator[str]:
             yield f"{name}:{line} imports {target}, which is further out"
 
 
+def every_module_has_its_layer(name: str, _source: str) -> Iterator[str]:
+    if within(name, "proxy", "config") and layer(name) is None:
+        yield f"{name} is in no layer"
+
+
 def only_the_command_line_knows_the_simulator(name: str, source: str) -> Iterator[str]:
     for line, target, _ in imports(source):
         if within(target, "proxy.simulator") and not within(name, *SIMULATOR_USERS):
@@ -170,6 +173,7 @@ def randomness_is_an_argument(name: str, source: str) -> Iterator[str]:
 
 RULES = (
     imports_point_inwards,
+    every_module_has_its_layer,
     only_the_command_line_knows_the_simulator,
     the_core_is_pure,
     only_the_clock_reads_time,
@@ -178,22 +182,29 @@ RULES = (
 
 BREACHES: tuple[tuple[Rule, str, str], ...] = (
     (imports_point_inwards, "proxy", "from proxy.app import App"),
-    (imports_point_inwards, "proxy.clock", "import proxy.body"),
-    (imports_point_inwards, "config.settings", "from proxy import telemetry"),
-    (imports_point_inwards, "proxy.stores.memory", "from proxy.scheduler import Scheduler"),
-    (imports_point_inwards, "proxy.upstream", "def late():\n    from proxy.pipeline import handle"),
-    (imports_point_inwards, "proxy.pipeline", "import proxy.app as a"),
+    (imports_point_inwards, "proxy.clock", "import proxy.http.body"),
+    (imports_point_inwards, "proxy.core.limits.window", "from proxy.core.line import turns"),
+    (imports_point_inwards, "proxy.http.body", "from proxy.request import pipeline"),
+    (every_module_has_its_layer, "proxy.anything", ""),
+    (imports_point_inwards, "config.settings", "from proxy.observe import telemetry"),
+    (imports_point_inwards, "proxy.stores.memory", "from proxy.waiting.scheduler import Scheduler"),
+    (
+        imports_point_inwards,
+        "proxy.http.upstream",
+        "def late():\n    from proxy.request.pipeline import handle",
+    ),
+    (imports_point_inwards, "proxy.request.pipeline", "import proxy.app as a"),
     (imports_point_inwards, "proxy.app", "import proxy.cli"),
-    (imports_point_inwards, "proxy.body", "from tests.fakes import Clock"),
+    (imports_point_inwards, "proxy.http.body", "from tests.fakes import Clock"),
     (only_the_command_line_knows_the_simulator, "proxy.app", "from proxy import simulator"),
-    (only_the_command_line_knows_the_simulator, "proxy.pipeline", "import proxy.simulator.ledger"),
-    (the_core_is_pure, "proxy.core.limits", "import logging"),
-    (the_core_is_pure, "proxy.core.limits", "from proxy.clock import Clock"),
-    (the_core_is_pure, "proxy.core.limits", "from config import settings"),
-    (the_core_is_pure, "proxy.core.limits", "from ..clock import Clock"),
-    (the_core_is_pure, "proxy.core.limits", "async def acquire(): ..."),
-    (the_core_is_pure, "proxy.core.limits", "print('held')"),
-    (only_the_clock_reads_time, "proxy.core.limits", "import time"),
+    (only_the_command_line_knows_the_simulator, "proxy.request.pipeline", "import proxy.simulator.ledger"),
+    (the_core_is_pure, "proxy.core.limits.decision", "import logging"),
+    (the_core_is_pure, "proxy.core.limits.decision", "from proxy.clock import Clock"),
+    (the_core_is_pure, "proxy.core.limits.decision", "from config import settings"),
+    (the_core_is_pure, "proxy.core.limits.decision", "from ..clock import Clock"),
+    (the_core_is_pure, "proxy.core.limits.decision", "async def acquire(): ..."),
+    (the_core_is_pure, "proxy.core.limits.decision", "print('held')"),
+    (only_the_clock_reads_time, "proxy.core.limits.decision", "import time"),
     (only_the_clock_reads_time, "proxy.app", "from time import monotonic as now"),
     (only_the_clock_reads_time, "proxy.app", "import asyncio as a\nnap = a.sleep"),
     (only_the_clock_reads_time, "proxy.app", "from asyncio import sleep"),
@@ -202,26 +213,26 @@ BREACHES: tuple[tuple[Rule, str, str], ...] = (
     (only_the_clock_reads_time, "proxy.app", "import datetime as d\nd.date.today()"),
     (only_the_clock_reads_time, "proxy.app", "self._loop.time()"),
     (only_the_clock_reads_time, "tests.test_app", "import asyncio\nnow = asyncio.get_running_loop().time"),
-    (randomness_is_an_argument, "proxy.core.retry", "import random\nrandom.uniform(0, 1)"),
+    (randomness_is_an_argument, "proxy.core.answers.retry", "import random\nrandom.uniform(0, 1)"),
     (randomness_is_an_argument, "proxy.cli", "from random import random"),
-    (randomness_is_an_argument, "proxy.core.retry", "from random import Random\nRandom(1).random()"),
+    (randomness_is_an_argument, "proxy.core.answers.retry", "from random import Random\nRandom(1).random()"),
 )
 
 ALLOWED: tuple[tuple[str, str], ...] = (
     (
-        "proxy.core.retry",
+        "proxy.core.answers.retry",
         "from random import Random\ndef wait(r: Random) -> float:\n    return r.uniform(0, 1)",
     ),
     (
-        "proxy.core.limits",
+        "proxy.core.limits.decision",
         "import math\nfrom collections.abc import Iterator\nfrom proxy.core.model import Limit",
     ),
     ("proxy.clock", "import asyncio\nimport time\ntime.time()\nasyncio.sleep(1)\nloop.time()"),
     (
-        "proxy.upstream",
+        "proxy.http.upstream",
         "import asyncio\nfrom proxy import __version__\nfrom proxy.clock import Clock\nclock.now()",
     ),
-    ("proxy.pipeline", "from datetime import datetime\ndatetime.fromtimestamp(wall)\nreport.time"),
+    ("proxy.request.pipeline", "from datetime import datetime\ndatetime.fromtimestamp(wall)\nreport.time"),
     (
         "proxy.cli",
         "import random\nfrom proxy.simulator.server import serve\nfrom proxy.app import App\nrandom.Random()",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.route import app_id
+from proxy.core.answers.route import app_id
 from tests.bench.peers import TENANTS, options, pace, streams, tables
 from tests.bench.peers.process import Running, Stat, parse_stat, tree
 from tests.bench.peers.proxies import DIRECT, ENVOY, NGINX, OURS, PROXIES, TEXTBOOK, placed

@@ -22,7 +22,7 @@ from proxy.cli import main
 from proxy.clock import Clock
 from proxy.demo.run import demo
 from proxy.demo.terminal import Lines
-from proxy.log import Log
+from proxy.observe.log import Log
 
 ANY_PORT = {"XERO_PROXY_LISTEN": "127.0.0.1:0", "XERO_PROXY_ADMIN_LISTEN": "127.0.0.1:0"}
 PROGRAM = [sys.executable, "-c", "import sys; from proxy.cli import main; sys.exit(main())", "demo"]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import describe
-from proxy.admin import PATHS
-from proxy.pipeline import CALLER_LEFT
+from proxy.admin.routes import PATHS
+from proxy.request.pipeline import CALLER_LEFT
 from tests.reference import BLOCK, FILES, ROOT, TABLES, WHEN, document, own_answers, renewed
 
 README = ROOT / "README.md"

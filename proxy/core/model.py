@@ -294,3 +294,13 @@ class Snapshot:
     upstreams: tuple[UpstreamView, ...] = ()
     waiting: int = 0
     draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChange:
+    """A limit is spent, or has room again. `tenant` is empty where it is an app's."""
+
+    limit: str
+    app: str
+    tenant: str
+    spent: bool

@@ -20,9 +20,8 @@ from proxy.app import CannotListen
 from proxy.clock import Clock
 from proxy.demo.run import demo
 from proxy.demo.terminal import Display, display_for
-from proxy.log import Log, take_library_logs
-from proxy.process import LOG_FLUSH_SECONDS
-from proxy.signals import take_signals
+from proxy.observe.log import Log, take_library_logs
+from proxy.process import LOG_FLUSH_SECONDS, take_signals
 
 __all__ = ["run_demo"]
 

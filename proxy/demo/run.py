@@ -20,7 +20,7 @@ from proxy.demo.screen import Frame
 from proxy.demo.summary import introduction, summary
 from proxy.demo.terminal import Display
 from proxy.demo.witness import Witness
-from proxy.log import Log
+from proxy.observe.log import Log
 from proxy.simulator.faults import FaultKind
 from proxy.simulator.options import Options
 from proxy.simulator.server import Simulator

@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 
-from proxy.signals import take_signals
+from proxy.process import take_signals
 from proxy.simulator.control import LONGEST_SECONDS, MOST, help_text
 from proxy.simulator.faults import FaultKind
 from proxy.simulator.options import Options

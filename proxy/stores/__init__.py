@@ -1,6 +1,6 @@
 """Where limits and holds are kept, behind one contract.
 
-The rules stand in `proxy.core.limits`; a store says where their state lives and who shares it.
+The rules stand in `proxy.core.limits.decision`; a store says where their state lives and who shares it.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from proxy.core.holds import HoldChange
-from proxy.core.limits import Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.decision import Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.holds import HoldChange
 from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from config.settings import Settings
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.idempotency import Keys
+from proxy.core.answers.idempotency import Keys
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.holds import HoldTimes
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
-from proxy.stores.telemetry import StoreTelemetry
 
 if TYPE_CHECKING:
     from proxy.stores.claims import RedisClaims

@@ -29,7 +29,7 @@ from redis.exceptions import ConnectionError as Unconnected
 from redis.exceptions import RedisError
 
 from proxy.clock import Clock
-from proxy.core.token_request import refresh_key
+from proxy.core.tokens.request import refresh_key
 from proxy.stores.link import reason_of
 
 LEASE_SECONDS = 10.0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from random import Random
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Denial, Effects, Forecast, Limits, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Effects, Forecast, Limits, Permit, Settlement
+from proxy.core.limits.holds import HoldChange, HoldTimes
 from proxy.core.model import AppView, HoldKey, HoldView, Left, StoreView, TenantView
 from proxy.stores import Heard
 

@@ -6,8 +6,8 @@ from functools import partial
 from random import Random
 
 from proxy.clock import Clock, Timer
-from proxy.core.limits import Ask, Denial
-from proxy.core.sharing import POLL_SECONDS
+from proxy.core.limits.decision import Ask, Denial
+from proxy.core.limits.sharing import POLL_SECONDS
 from proxy.stores import Heard
 
 

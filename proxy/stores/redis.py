@@ -2,8 +2,8 @@
 
 Every decision is one call of the script (`proxy.stores.script`), and so is every settlement, which nobody
 waits for: calls reach the server in the order in which they were made, so whoever asks next finds what was
-settled before. What a replica may do by itself is `proxy.core.standby`'s to say; it does so as soon as a
-call is not answered in time, and `proxy.stores.session` looks for the server meanwhile.
+settled before. What a replica may do by itself is `standby`'s to say; it does so as soon as a call is not
+answered in time, and `proxy.stores.session` looks for the server meanwhile.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from random import Random
 from typing import Any
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes
-from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import NO_EFFECTS, Ask, Denial, Effects, Forecast, Permit, Settlement
+from proxy.core.limits.holds import HoldAction, HoldChange, HoldTimes
+from proxy.core.limits.standby import Standby
 from proxy.core.model import (
     AppView,
     Execution,
@@ -29,14 +30,13 @@ from proxy.core.model import (
     TenantView,
     keys_of,
 )
-from proxy.core.standby import Standby
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
 from proxy.stores.polls import Polls
 from proxy.stores.script import Beat, Held, Room, Script, Void, VoidReason, event
 from proxy.stores.session import Server, Session
 from proxy.stores.settlements import Debt, Settlements
-from proxy.stores.telemetry import StoreTelemetry
 
 NOT_USED = Settlement(ResponseClass("not_used", Execution.NEVER_SENT), sent=False, head_at=0.0)
 SLACK_SECONDS = 0.1

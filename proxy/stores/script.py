@@ -1,6 +1,6 @@
 """What is asked of the script on the server, and what it answers, as the core's own values.
 
-`lua/` repeats the rules of `proxy.core.sharing` over keys of the server, one atomic call for a decision; a
+`lua/` repeats the rules of `core.limits.sharing` over keys of the server, one atomic call for a decision; a
 test holds the two against each other. Here its arguments are written and its replies read; nothing is sent
 from here. Times on the wire are durations, because a replica's clock and the server's have nothing in
 common: what the server says is *seconds from now* is added to the moment at which the reply is read, which
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes
-from proxy.core.limits import NO_EFFECTS, Ask, Denial, Effects, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import NO_EFFECTS, Ask, Denial, Effects, Permit, Settlement
+from proxy.core.limits.holds import HoldAction, HoldChange, HoldTimes
+from proxy.core.limits.sharing import LEASE_SECONDS, Pulse
 from proxy.core.model import HoldKey, HoldView, Scope, keys_of
-from proxy.core.sharing import LEASE_SECONDS, Pulse
 from proxy.stores.lua import sources
 
 Arguments = list[bytes]

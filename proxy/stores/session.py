@@ -17,9 +17,9 @@ from random import Random
 from redis.exceptions import RedisError
 
 from proxy.clock import Clock
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores.link import Link, Trouble, connection
 from proxy.stores.script import Beat, Script
-from proxy.stores.telemetry import StoreTelemetry
 
 BEAT_SECONDS = 2.0
 PAUSE_SECONDS = 1.0

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from proxy.clock import Clock
-from proxy.core.limits import Effects, Limits, Permit, Settlement
+from proxy.core.limits.decision import Effects, Limits, Permit, Settlement
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Heard
 from proxy.stores.link import Link, Trouble
 from proxy.stores.script import Arguments, Script
-from proxy.stores.telemetry import StoreTelemetry
 
 LEARNED_MAX = 1000
 """So many responses to permits that the server never granted are kept for it. Of the others there are never

@@ -18,16 +18,16 @@ from pathlib import Path
 from random import Random
 
 from proxy.clock import Clock, Timer
-from proxy.core.accounts import Caps
-from proxy.core.holds import Hold, HoldChange, HoldTimes
-from proxy.core.idempotency import KEY_LIFE_SECONDS, Keys
-from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
+from proxy.core.answers.idempotency import KEY_LIFE_SECONDS, Keys
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Effects, Permit, Settlement
+from proxy.core.limits.holds import Hold, HoldChange, HoldTimes
 from proxy.core.model import HoldKey, Scope, StoreView
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Heard
 from proxy.stores.memory import MemoryStore
 from proxy.stores.state_file import Lost, StateFile, reason_of
 from proxy.stores.state_rows import Rows
-from proxy.stores.telemetry import StoreTelemetry
 from proxy.worker import Worker
 
 GATHER_SECONDS = 0.1

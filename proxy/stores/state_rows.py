@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from proxy.core.accounts import TENANTS_KEPT, Record
-from proxy.core.day import BUCKET_SECONDS, DAY_SECONDS, DayRecord
-from proxy.core.holds import Hold
-from proxy.core.idempotency import KEY_LIFE_SECONDS, KEYS_KEPT
+from proxy.core.answers.idempotency import KEY_LIFE_SECONDS, KEYS_KEPT
+from proxy.core.limits.accounts import TENANTS_KEPT, Record
+from proxy.core.limits.day import BUCKET_SECONDS, DAY_SECONDS, DayRecord
+from proxy.core.limits.holds import Hold
+from proxy.core.limits.window import WindowRecord
 from proxy.core.model import HoldKey, Scope
-from proxy.core.window import WindowRecord
 
 COUNT_MOST = 10_000_000
 """No limit can be set higher."""

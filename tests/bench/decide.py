@@ -19,16 +19,16 @@ from random import Random
 from statistics import median
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Ask, Limits, Permit, Settlement
-from proxy.core.lines import Ticket, Waiting
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Limits, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
+from proxy.core.line.lines import Ticket, Waiting
+from proxy.core.line.turns import Turns
 from proxy.core.model import Execution, Remaining, ResponseClass
-from proxy.core.turns import Turns
-from proxy.garbage import THRESHOLDS
-from proxy.scheduler import Scheduler
+from proxy.process import THRESHOLDS
 from proxy.simulator.windows import Rolling
 from proxy.stores.memory import MemoryStore
+from proxy.waiting.scheduler import Scheduler
 from tests.bench.report import table, verdict
 from tests.fakes import run_virtual
 

@@ -15,22 +15,22 @@ from prometheus_client import CollectorRegistry
 from config.responses import load_responses
 from config.settings import read_settings
 from config.values import TenantLabel
-from proxy.access import AccessMemory
 from proxy.app import _pipeline, _scheduler
-from proxy.call import Call
-from proxy.core.fields import Fields
-from proxy.core.idempotency import Keys
-from proxy.core.strict import Accepted, RequestHead
-from proxy.disk import SpoolFile
-from proxy.log import Log
-from proxy.pipeline import Pipeline
-from proxy.refreshes import Refreshes
-from proxy.response import Response
+from proxy.core.answers.idempotency import Keys
+from proxy.core.wire.fields import Fields
+from proxy.core.wire.strict import Accepted, RequestHead
+from proxy.http.callers import Call
+from proxy.http.response import Response
+from proxy.http.spool import SpoolFile
+from proxy.http.upstream import Outbound, Upstream
+from proxy.observe.log import Log
+from proxy.observe.store_telemetry import StoreTelemetry
+from proxy.observe.telemetry import Telemetry
+from proxy.request.access import AccessMemory
+from proxy.request.pipeline import Pipeline
+from proxy.request.refreshes import Refreshes
 from proxy.simulator.answers import SimRequest
 from proxy.stores import choice
-from proxy.stores.telemetry import StoreTelemetry
-from proxy.telemetry import Telemetry
-from proxy.upstream import Outbound, Upstream
 from tests.bench.organisation import CALL, OK, Organisation
 
 SETTINGS = {"XERO_PROXY_MAX_WAIT_SECONDS": "3600"}

@@ -21,20 +21,20 @@ from prometheus_client import CollectorRegistry
 
 from config.values import LogLevel
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.idempotency import Keys
-from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.lines import Ticket, Waiting
+from proxy.core.answers.idempotency import Keys
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
+from proxy.core.line.lines import Ticket, Waiting
 from proxy.core.model import Execution, Remaining, ResponseClass
-from proxy.log import Log
-from proxy.scheduler import Scheduler
+from proxy.observe.log import Log
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis import RedisStore
 from proxy.stores.session import Server as Address
 from proxy.stores.sqlite import SqliteStore
-from proxy.stores.telemetry import StoreTelemetry
+from proxy.waiting.scheduler import Scheduler
 from tests import servers
 from tests.bench import added
 from tests.bench.report import table, verdict

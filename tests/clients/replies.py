@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 
-from proxy.core.answers import Answer
-from proxy.core.marks import marks, without
+from proxy.core.answers.answers import Answer
+from proxy.core.answers.marks import marks, without
 from proxy.core.model import Headers
 from tests.clients.driver import TENANT
 from tests.reference import own_answers

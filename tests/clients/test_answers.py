@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.answers import Asked, failed, refused
+from proxy.core.answers.answers import Asked, failed, refused
 from proxy.core.model import Limit
 from tests.clients.driver import AT_ONCE_SECONDS, driver
 from tests.clients.matrix import clients

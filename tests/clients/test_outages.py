@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.answers import TEXTS
+from proxy.core.answers.answers import TEXTS
 from tests.clients.driver import AT_ONCE_SECONDS, TENANT
 from tests.clients.matrix import clients
 from tests.clients.stage import stage

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from config.responses import RESPONSES, BadTable, load_responses, read_responses
-from proxy.core.classify import classify, failure_class
-from proxy.core.fields import Fields
+from proxy.core.answers.classify import classify, failure_class
 from proxy.core.model import Execution, Headers, HoldRule, Limit, Scope
+from proxy.core.wire.fields import Fields
 
 TABLE = load_responses()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from proxy.core.holds import HoldAction, HoldChange
-from proxy.core.limits import Ask, Denial, Permit
-from proxy.core.lines import Ticket
+from proxy.core.limits.decision import Ask, Denial, Permit
+from proxy.core.limits.holds import HoldAction, HoldChange
+from proxy.core.line.lines import Ticket
+from proxy.core.line.turns import Due, Place, Turns
 from proxy.core.model import HoldKey, Scope
-from proxy.core.place import Due, Place
-from proxy.core.turns import Turns
 
 A, B, C = (Ask("app", tenant, "accounting") for tenant in ("a", "b", "c"))
 FILES = Ask("app", "a", "files")

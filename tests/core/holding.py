@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.holds import HoldChange, Holds, HoldTimes
+from proxy.core.limits.holds import HoldChange, Holds, HoldTimes
 from proxy.core.model import Execution, HoldKey, HoldRule, ResponseClass, Scope, keys_of
 
 TIMES = HoldTimes(offline=300.0, backoff=0.5, backoff_max=30.0)

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from proxy.core.accounts import Caps
-from proxy.core.day import Day
-from proxy.core.holds import Hold, HoldTimes
-from proxy.core.limits import Ask, Denial, Effects, Limits, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.day import Day
+from proxy.core.limits.decision import Ask, Denial, Effects, Limits, Permit, Settlement
+from proxy.core.limits.holds import Hold, HoldTimes
+from proxy.core.limits.moments import Moments, Others
+from proxy.core.limits.window import CLOCK_DRIFT, Window
 from proxy.core.model import (
     Execution,
     HoldKey,
@@ -19,8 +21,6 @@ from proxy.core.model import (
     ResponseClass,
     Scope,
 )
-from proxy.core.moments import Moments, Others
-from proxy.core.window import CLOCK_DRIFT, Window
 
 CAPS = Caps(minute=3, minute_seconds=60.0, day=100, concurrent=2, app_minute=5)
 SPAN = 60.0 * (1 + CLOCK_DRIFT)

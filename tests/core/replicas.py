@@ -10,11 +10,11 @@ from heapq import heappop, heappush
 from itertools import count
 from random import Random
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Ask, Denial, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
+from proxy.core.limits.sharing import POLL_SECONDS, SharedLimits
 from proxy.core.model import Remaining
-from proxy.core.sharing import POLL_SECONDS, SharedLimits
 from tests.core.permits import OK
 
 ASK = Ask("app", "t1", "accounting")

@@ -14,7 +14,7 @@ import looptime
 
 from config.values import Origin
 from proxy.clock import Clock
-from proxy.core.strict import Own
+from proxy.core.wire.strict import Own
 from tests.corpus.rows import Row
 from tests.corpus.strict import Incomplete, Malformed, Message, read_request
 from tests.e2e.harness import Running, request, sidecar
@@ -174,7 +174,7 @@ def run_requests(rows: Iterable[Row], names: frozenset[bytes], *, cut: bool = Fa
         async with recorder() as origin, _unlimited(origin) as proxy:
             reception = proxy.car._downstream._reception
             reception.own = Own(reception.own.hosts | names)
-            with patch("proxy.core.route.has_credentials", return_value=True):  # no row has any
+            with patch("proxy.core.answers.route.has_credentials", return_value=True):  # no row has any
                 outcomes = await run(proxy.car.port, origin, rows, cut=cut)
         assert not origin.halves
         return outcomes

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from proxy.admin import AdminPort
+from proxy.admin.routes import AdminPort
 from proxy.simulator.server import Simulator
 from tests.admin_port import TOKEN, serve
 from tests.deploy.browser import Browser, chromium

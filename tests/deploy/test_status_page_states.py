@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from proxy.admin import AdminPort
+from proxy.admin.events import WATCHERS_MAX
+from proxy.admin.routes import AdminPort
 from proxy.core.model import ConnectionView, HoldKey, HoldView, Scope, Snapshot
-from proxy.events import WATCHERS_MAX
-from proxy.steps import Steps
+from proxy.observe.steps import Steps
 from tests.admin_port import TOKEN, serve
 from tests.deploy.browser import Browser, chromium
 from tests.deploy.test_status_page import LOW_CONTRAST, row_of

@@ -15,9 +15,9 @@ from typing import Any
 from config.settings import read_settings
 from proxy.app import Sidecar
 from proxy.clock import Clock
-from proxy.core.fields import Fields
 from proxy.core.model import Headers
-from proxy.log import Log
+from proxy.core.wire.fields import Fields
+from proxy.observe.log import Log
 from proxy.simulator.options import Options
 from proxy.simulator.server import Simulator
 

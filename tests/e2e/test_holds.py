@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from proxy.clock import Clock
-from proxy.core import holds, turns
+from proxy.core.limits import holds
+from proxy.core.line import turns
 from tests.e2e.harness import Running, request, sidecar
 from tests.sockets import OK, read_request, serving
 

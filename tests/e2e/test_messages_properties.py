@@ -111,7 +111,7 @@ def stage() -> Iterator[Stage]:
         no_limit = {"tenant_day_limit": 10_000_000, "idempotency": "false"}
         proxy = await stack.enter_async_context(sidecar(str(origin.address), **no_limit))
         # What is sent has no credentials: that is another question.
-        stack.enter_context(patch("proxy.core.route.has_credentials", return_value=True))
+        stack.enter_context(patch("proxy.core.answers.route.has_credentials", return_value=True))
         return Stage(loop, origin, proxy)
 
     yield loop.run_until_complete(start())

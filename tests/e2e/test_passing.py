@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from proxy.access import EXPIRED_SECONDS
+from proxy.request.access import EXPIRED_SECONDS
 from tests.e2e.harness import MARKS, TOKEN, both, request, sidecar
 from tests.sockets import origin
 

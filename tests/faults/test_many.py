@@ -15,18 +15,18 @@ from config.settings import read_settings
 from config.values import LogLevel, TenantLabel
 from proxy.app import _scheduler
 from proxy.clock import Clock
-from proxy.core.accounts import TENANTS_KEPT
-from proxy.core.idempotency import Keys
-from proxy.core.limits import Ask, Permit, Settlement
-from proxy.core.lines import Ticket
+from proxy.core.answers.idempotency import Keys
+from proxy.core.limits.accounts import TENANTS_KEPT
+from proxy.core.limits.decision import Ask, Permit, Settlement
+from proxy.core.line.lines import Ticket
 from proxy.core.model import Execution, ResponseClass
-from proxy.gauges import Gauges
-from proxy.label_names import TENANTS_MAX
-from proxy.log import Log
-from proxy.scheduler import Scheduler
+from proxy.observe.gauges import Gauges
+from proxy.observe.label_names import TENANTS_MAX
+from proxy.observe.log import Log
+from proxy.observe.store_telemetry import StoreTelemetry
+from proxy.observe.telemetry import Record, Telemetry
 from proxy.stores import choice
-from proxy.stores.telemetry import StoreTelemetry
-from proxy.telemetry import Record, Telemetry
+from proxy.waiting.scheduler import Scheduler
 from tests.e2e.harness import request
 from tests.fakes import run_virtual
 from tests.faults.processes import PATIENCE, origin, sidecar

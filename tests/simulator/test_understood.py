@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from config.responses import load_responses
-from proxy.core.classify import classify
-from proxy.core.fields import Fields
+from proxy.core.answers.classify import classify
+from proxy.core.wire.fields import Fields
 from proxy.simulator.faults import FAILURES, Fault, FaultKind
 from tests.simulator.calls import ask, call, make
 

@@ -13,17 +13,17 @@ from random import Random
 from prometheus_client import CollectorRegistry
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.idempotency import Keys
-from proxy.core.limits import Ask, Denial, Effects, Permit, Settlement
+from proxy.core.answers.idempotency import Keys
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Effects, Permit, Settlement
+from proxy.core.limits.holds import HoldChange, HoldTimes
 from proxy.core.model import Remaining, ResponseClass
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import Store
 from proxy.stores.memory import MemoryStore
 from proxy.stores.redis import RedisStore
 from proxy.stores.session import Server
 from proxy.stores.sqlite import SqliteStore
-from proxy.stores.telemetry import StoreTelemetry
 from tests.inprocess import SILENT
 from tests.strict_xero import OK
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import redis
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.limits import Ask, Denial, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldChange, HoldTimes
+from proxy.core.limits.sharing import SharedLimits
 from proxy.core.model import Execution, HoldKey, HoldRule, HoldView, Remaining, ResponseClass, Scope, keys_of
-from proxy.core.sharing import SharedLimits
 from proxy.stores.script import Arguments, Reply, Script
 from tests.stores import kept
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from proxy.core.accounts import Account
-from proxy.core.window import Window
+from proxy.core.limits.accounts import Account
+from proxy.core.limits.window import Window
 
 UNPACK = """
 local flat, kept = {}, {cmsgpack.unpack(redis.call('GET', KEYS[1]) or cmsgpack.pack(nil))}

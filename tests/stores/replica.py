@@ -12,14 +12,14 @@ from typing import Self
 from prometheus_client import CollectorRegistry
 
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Ask, Denial, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
 from proxy.core.model import HoldKey, ResponseClass, Scope
-from proxy.log import Log
+from proxy.observe.log import Log
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores.redis import RedisStore
 from proxy.stores.session import Server as Address
-from proxy.stores.telemetry import StoreTelemetry
 from tests.stores.contract import ASK, Ears
 from tests.strict_xero import OK
 

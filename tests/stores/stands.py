@@ -10,15 +10,15 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldChange, HoldTimes
-from proxy.core.idempotency import Keys
-from proxy.core.limits import Ask, Denial, Permit, Settlement
+from proxy.core.answers.idempotency import Keys
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldChange, HoldTimes
 from proxy.core.model import Remaining, ResponseClass
-from proxy.log import Log
+from proxy.observe.log import Log
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores.memory import MemoryStore
 from proxy.stores.sqlite import SqliteStore
-from proxy.stores.telemetry import StoreTelemetry
 from tests.stores.contract import ASK, Ears
 from tests.stores.hand_clock import HandClock
 from tests.strict_xero import OK

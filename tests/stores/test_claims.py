@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from proxy.clock import Clock
-from proxy.core.token_request import refresh_key
+from proxy.core.tokens.request import refresh_key
 from proxy.stores import claims
 from proxy.stores.claims import RedisClaims
 from tests.servers import Server, valkey_server

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import SILENT_SECONDS, HoldAction, HoldTimes
-from proxy.core.limits import Ask
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask
+from proxy.core.limits.holds import SILENT_SECONDS, HoldAction, HoldTimes
 from proxy.core.model import HoldKey, Limit, Remaining, Scope
 from tests.stores.contract import ASK, Open, memory, redis, sqlite
 from tests.strict_xero import GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, TOO_MANY, UNREACHABLE

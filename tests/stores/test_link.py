@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.holds import HoldTimes
 from proxy.stores.link import LAST_LOOK_SECONDS, Link, Trouble
 from proxy.stores.script import Arguments, Script
 from tests.servers import Server

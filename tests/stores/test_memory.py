@@ -6,8 +6,8 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.core.accounts import Caps
-from proxy.core.limits import Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Permit, Settlement
 from proxy.core.model import HoldKey, Scope
 from tests.stores.contract import ASK
 from tests.stores.stands import MemoryStand

@@ -15,13 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from config.settings import read_settings
 from proxy.clock import Clock
-from proxy.core.accounts import Caps
-from proxy.core.holds import SILENT_SECONDS, HoldAction, HoldChange, HoldTimes
-from proxy.core.limits import Permit
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Permit
+from proxy.core.limits.holds import SILENT_SECONDS, HoldAction, HoldChange, HoldTimes
 from proxy.core.model import Limit
+from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.stores import redis as under_test
 from proxy.stores.choice import claims
-from proxy.stores.telemetry import StoreTelemetry
 from tests import servers
 from tests.inprocess import SILENT
 from tests.servers import Server

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
-from proxy.core.limits import Denial, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldTimes
 from proxy.core.model import Limit, StoreView
 from proxy.stores.link import Link
 from tests import servers

@@ -14,9 +14,9 @@ from random import Random
 import pytest
 import redis
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldAction, HoldChange, HoldTimes
-from proxy.core.limits import CONCURRENT, Ask, Denial, Permit, Settlement
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import CONCURRENT, Ask, Denial, Permit, Settlement
+from proxy.core.limits.holds import HoldAction, HoldChange, HoldTimes
 from proxy.core.model import Execution, HoldKey, HoldRule, Remaining, ResponseClass, Scope, keys_of
 from proxy.stores.lua import HOLDS_SAMPLED, HOLDS_TOLD, sources
 from proxy.stores.script import (

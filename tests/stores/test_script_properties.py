@@ -10,7 +10,7 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.accounts import Caps
+from proxy.core.limits.accounts import Caps
 from tests.stores.histories import Story
 
 SMALL = st.builds(

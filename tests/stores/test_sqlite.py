@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.accounts import Caps
-from proxy.core.holds import RESTORED_SECONDS
-from proxy.core.idempotency import KEY_LIFE_SECONDS
-from proxy.core.limits import Ask, Limits
+from proxy.core.answers.idempotency import KEY_LIFE_SECONDS
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.decision import Ask, Limits
+from proxy.core.limits.holds import RESTORED_SECONDS
 from proxy.core.model import HoldKey, Limit, Remaining, Scope
 from proxy.stores import sqlite
 from proxy.stores.sqlite import AGAIN_SECONDS, GATHER_SECONDS, SLOW_SECONDS

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.idempotency import KEY_LIFE_SECONDS, UNSEEN_SECONDS, Keys
+from proxy.core.answers.idempotency import KEY_LIFE_SECONDS, UNSEEN_SECONDS, Keys
 from proxy.stores.sqlite import GATHER_SECONDS
 from tests.stores.hand_clock import HandClock
 from tests.stores.stands import SqliteStand

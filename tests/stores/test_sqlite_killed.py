@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.holds import RESTORED_SECONDS
-from proxy.core.limits import Ask, Limits, Permit, Settlement
+from proxy.core.limits.decision import Ask, Limits, Permit, Settlement
+from proxy.core.limits.holds import RESTORED_SECONDS
 from proxy.core.model import Remaining, ResponseClass
 from tests.stores.stands import SqliteStand
 from tests.stores.test_sqlite import ASKS, after, begun, limits

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from config.settings import BadSettings
-from proxy.core.accounts import TENANTS_KEPT, Record
-from proxy.core.day import BUCKET_SECONDS, DAY_SECONDS, DayRecord
-from proxy.core.holds import Hold
-from proxy.core.idempotency import KEY_LIFE_SECONDS, KEYS_KEPT
+from proxy.core.answers.idempotency import KEY_LIFE_SECONDS, KEYS_KEPT
+from proxy.core.limits.accounts import TENANTS_KEPT, Record
+from proxy.core.limits.day import BUCKET_SECONDS, DAY_SECONDS, DayRecord
+from proxy.core.limits.holds import Hold
+from proxy.core.limits.window import WindowRecord
 from proxy.core.model import HoldKey, Limit, Scope
-from proxy.core.window import WindowRecord
 from proxy.stores.state_file import VERSION, Lost, StateFile, reason_of
 from proxy.stores.state_rows import Rows
 from tests.stores.stands import SqliteStand

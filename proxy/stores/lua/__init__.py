@@ -14,9 +14,10 @@ from hashlib import sha1
 from importlib.resources import files
 from math import ceil
 
-from proxy.core import accounts, breaker, day, holds, limits, sharing, window
-from proxy.core.accounts import Caps
-from proxy.core.holds import HoldTimes
+from proxy.core.limits import accounts, breaker, day, holds, sharing, window
+from proxy.core.limits import decision as limits
+from proxy.core.limits.accounts import Caps
+from proxy.core.limits.holds import HoldTimes
 
 MARGIN_SECONDS = 60.0
 """Keys outlive by so much the time for which the rules need them."""

@@ -1,4 +1,4 @@
--- Leases, so that a replica which died holds nothing: `SharedLimits.beat` of proxy/core/sharing.py.
+-- Leases, so that a replica which died holds nothing: `SharedLimits.beat` of proxy/core/limits/sharing.py.
 
 local replica, lease, held = unpack(ARGV)
 

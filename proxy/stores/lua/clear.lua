@@ -1,5 +1,5 @@
 -- What an operator may do: end a hold, and what is believed of an organisation's day; `Limits.clear` of
--- proxy/core/limits.py.
+-- proxy/core/limits/decision.py.
 
 local replica, scope, app, tenant, api = unpack(ARGV)
 

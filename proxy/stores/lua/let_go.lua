@@ -1,4 +1,4 @@
--- Nobody need wait for a probe's verdict any more: `Holds.let_go` of proxy/core/holds.py.
+-- Nobody need wait for a probe's verdict any more: `Holds.let_go` of proxy/core/limits/holds.py.
 
 local replica, number, app, tenant, api = unpack(ARGV)
 tenant = organisation(tenant)

@@ -1,4 +1,4 @@
--- What a day's budget says to who wants a part of it, and how it is spent: proxy/core/day.py.
+-- What a day's budget says to who wants a part of it, and how it is spent: proxy/core/limits/day.py.
 
 local function day_earliest(account, now)
   local ask_again = math.max(now, account.asked_at + ASK_AGAIN_SECONDS)

@@ -1,4 +1,4 @@
--- The decision over everything that can say no: proxy/core/limits.py and `SharedLimits` of proxy/core/sharing.py.
+-- The decision over everything that can say no: proxy/core/limits/decision.py and `SharedLimits` of proxy/core/limits/sharing.py.
 
 local replica, number, app_name, tenant_name, api, more, epoch, void_after = unpack(ARGV)
 tenant_name = organisation(tenant_name)

@@ -1,4 +1,4 @@
--- Whom holds stop, and who probes: proxy/core/holds.py.
+-- Whom holds stop, and who probes: proxy/core/limits/holds.py.
 
 -- When a hold can let somebody go.
 local function stops_until(hold, now)

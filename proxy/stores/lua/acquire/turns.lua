@@ -1,4 +1,4 @@
--- The replicas that wait for places of one organisation: `Contenders` of proxy/core/sharing.py. The account's
+-- The replicas that wait for places of one organisation: `Contenders` of proxy/core/limits/sharing.py. The account's
 -- `had` is how many places each replica has had in the `window` of the clock. Of those who wait the hash
 --   <account>:due   "asked until": when each asked and when it comes back
 -- and `awaited` of the account is when the last of them is expected, so that nobody looks where nobody waits.

@@ -1,4 +1,4 @@
--- What a minute's window says to who wants a place, and how it takes one: proxy/core/window.py.
+-- What a minute's window says to who wants a place, and how it takes one: proxy/core/limits/window.py.
 
 local function earliest(account, now, alone)
   local vacant = vacated(account, now, alone)

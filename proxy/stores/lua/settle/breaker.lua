@@ -1,4 +1,4 @@
--- Who keeps failing: proxy/core/breaker.py. The last three who called in an API and were answered are in
+-- Who keeps failing: proxy/core/limits/breaker.py. The last three who called in an API and were answered are in
 --   <namespace>:called:<api>   who, when, who, when …, the latest last
 
 local function latest_of(api)

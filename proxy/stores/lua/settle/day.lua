@@ -1,4 +1,4 @@
--- How a day's budget is given back, and what it learns from a response: proxy/core/day.py.
+-- How a day's budget is given back, and what it learns from a response: proxy/core/limits/day.py.
 
 local function keep_bucket(account, place, bucket)
   redis.call('LSET', account.key .. ':d', place, exact(bucket.began) .. ' ' .. bucket.count)

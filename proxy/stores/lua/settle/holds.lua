@@ -1,4 +1,4 @@
--- What an answer makes of holds: proxy/core/holds.py.
+-- What an answer makes of holds: proxy/core/limits/holds.py.
 
 local function backoff(failures, random)
   local longest = math.min(BACKOFF * 2 ^ math.min(failures, 32), BACKOFF_MAX)

@@ -1,4 +1,4 @@
--- What became of a permit: proxy/core/limits.py and `SharedLimits` of proxy/core/sharing.py.
+-- What became of a permit: proxy/core/limits/decision.py and `SharedLimits` of proxy/core/limits/sharing.py.
 
 -- Free what a permit held.
 local function discharge(account, answer, permit)

@@ -1,4 +1,4 @@
--- How a minute's window gives places back, and what it learns from a response: proxy/core/window.py.
+-- How a minute's window gives places back, and what it learns from a response: proxy/core/limits/window.py.
 
 local function sent_until(account, at)
   return account.sent - redis.call('ZCOUNT', account.key .. ':s', '(' .. exact(at), '+inf')

@@ -1,4 +1,4 @@
--- Accounts: `Accounts` of proxy/core/accounts.py and a minute's window of proxy/core/window.py, over the keys
+-- Accounts: `Accounts` of proxy/core/limits/accounts.py and a minute's window of proxy/core/limits/window.py, over the keys
 --   <namespace>:t:<length of app>:<app>:<tenant>   an organisation's: counts and times of everything, packed
 --   <namespace>:a:<app>                            an app's, which is a window alone
 --   <account>:s   sorted set: when each call was sent, by permit

@@ -1,4 +1,4 @@
--- A day's budget: proxy/core/day.py. The newest bucket is the account's `day_began` and `day_count`; those before
+-- A day's budget: proxy/core/limits/day.py. The newest bucket is the account's `day_began` and `day_count`; those before
 -- it are the list <account>:d of "began count", oldest first. `day_first` is when the oldest of all began.
 
 local function day_limit(account)

@@ -1,4 +1,4 @@
--- Holds: proxy/core/holds.py, over the hash <namespace>:holds. They have a place, as in `keys_of` of
+-- Holds: proxy/core/limits/holds.py, over the hash <namespace>:holds. They have a place, as in `keys_of` of
 -- proxy/core/model.py: the organisation's, where there is one, its use of the API, the app's, the API's, the host's.
 
 local HOLDS = KEYS[1] .. ':holds'

@@ -1,0 +1,1 @@
+"""The admin port: its routes, the operators' page and its events."""

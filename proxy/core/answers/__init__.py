@@ -1,0 +1,1 @@
+"""What a request is, what an answer means, and the proxy's own answers."""

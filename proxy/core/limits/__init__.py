@@ -1,0 +1,1 @@
+"""Every limit and hold, and the one decision over all of them."""

@@ -1,0 +1,1 @@
+"""The order in which those who wait may ask for a permit."""

@@ -1,0 +1,1 @@
+"""What requests for tokens and their answers say of tokens and connections."""

@@ -1,0 +1,1 @@
+"""HTTP messages as bytes: heads, framing and fields."""

@@ -1,0 +1,1 @@
+"""HTTP on both sides: callers' connections, connections to Xero, and bodies on their way."""

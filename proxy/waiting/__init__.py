@@ -1,0 +1,1 @@
+"""Who waits for a permit, for how long, and who goes next."""

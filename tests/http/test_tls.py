@@ -1,0 +1,293 @@
+"""TLS to Xero: what is made of the other side's records, however they arrive and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import ssl
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from config.values import Origin
+from proxy.clock import Clock
+from proxy.core.model import Failure
+from proxy.http.flow import Connection
+from proxy.http.response import Response
+from proxy.http.tls import Tls
+from proxy.http.upstream import Upstream
+from tests.request.test_failures import CERTIFICATE
+from tests.sockets import OK, bad, get, good, kept, read_request, serving, until, upstream
+
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\n\r\nwhole?"
+LARGE = bytes(range(256)) * 12_000
+
+
+@dataclass
+class Peer:
+    """The other side's TLS by hand: each record can be had before it is sent."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    incoming: ssl.MemoryBIO = field(default_factory=ssl.MemoryBIO)
+    outgoing: ssl.MemoryBIO = field(default_factory=ssl.MemoryBIO)
+
+    async def begin(self) -> None:
+        """Shake hands, and take a request."""
+        self.tls = server_tls().wrap_bio(self.incoming, self.outgoing, server_side=True)
+        await self._do(self.tls.do_handshake)
+        await self._do(lambda: self.tls.read(65536))
+
+    async def _do(self, step: Callable[[], object]) -> None:
+        while True:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                step()
+                self.writer.write(self.outgoing.read())
+                return
+            self.writer.write(self.outgoing.read())
+            received = await self.reader.read(65536)
+            if not received:
+                raise ConnectionResetError
+            self.incoming.write(received)
+
+    def records(self, *texts: bytes) -> bytes:
+        """As many records as texts, enciphered."""
+        for text in texts:
+            self.tls.write(text)
+        return self.outgoing.read()
+
+    def farewell(self) -> bytes:
+        """What says that nothing more will come."""
+        with contextlib.suppress(ssl.SSLError):  # it would hear the same from the other side at once
+            self.tls.unwrap()
+        return self.outgoing.read()
+
+
+Act = Callable[[Peer], Coroutine[None, None, None]]
+
+
+def server_tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    return context
+
+
+@contextlib.asynccontextmanager
+async def acting(act: Act, **settings: Any) -> AsyncIterator[Upstream]:
+    """The upstream side in front of a peer that takes one request and then does as it is told."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = Peer(reader, writer)
+        await peer.begin()
+        await act(peer)
+
+    async with serving(converse) as address, trusting(address, **settings) as up:
+        yield up
+
+
+@contextlib.asynccontextmanager
+async def trusting(address: Origin, **settings: Any) -> AsyncIterator[Upstream]:
+    tls = ssl.create_default_context(cafile=CERTIFICATE)
+    async with upstream(Origin("https", "localhost", address.port), tls=tls, **settings) as up:
+        yield up
+
+
+async def whole(response: Response) -> bytes:
+    body = response.first
+    while piece := await response.read():
+        body += piece
+    return body
+
+
+async def test_records_that_arrive_byte_by_byte_are_put_together_and_leave_a_good_connection() -> None:
+    connections: list[Peer] = []
+
+    async def act(peer: Peer) -> None:
+        connections.append(peer)
+        for _ in range(2):
+            records = peer.records(b"HTTP/1.1 200 OK\r\n", b"Content-Length: 5\r\n\r\nhe", b"llo")
+            for place in range(len(records)):
+                peer.writer.write(records[place : place + 1])
+                await Clock().sleep_until(0)
+            await peer.reader.read(65536)
+
+    async with acting(act) as up:
+        assert [(await good(up)).first for _ in range(2)] == [b"hello", b"hello"]
+    assert len(connections) == 1
+
+
+@pytest.mark.parametrize("there", [1, 5, 30])
+async def test_an_answer_that_nobody_asked_for_is_nobodys_where_only_its_beginning_is_there(
+    there: int,
+) -> None:
+    """Its other half would come after the next request has gone out, and be taken for its answer."""
+
+    async def act(peer: Peer) -> None:
+        answer = peer.records(OK)
+        unasked = peer.records(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret")
+        peer.writer.write(answer + unasked[:there])
+        await peer.reader.read(1)
+        peer.writer.write(unasked[there:])
+
+    async with acting(act) as up:
+        assert [(await good(up)).first for _ in range(2)] == [b"ok", b"ok"]
+
+
+async def test_many_records_that_arrive_at_once_are_all_taken() -> None:
+    async def act(peer: Peer) -> None:
+        texts = (b"%d," % number for number in range(1000))
+        peer.writer.write(peer.records(b"HTTP/1.1 200 OK\r\nContent-Length: 3890\r\n\r\n", *texts))
+        await peer.reader.read()
+
+    async with acting(act) as up:
+        assert (await good(up)).first.split(b",")[-2:] == [b"999", b""]
+
+
+async def test_a_body_that_ends_with_its_connection_is_whole_where_the_peer_says_so() -> None:
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(UNTIL_CLOSE) + peer.farewell())
+        await peer.reader.read()
+
+    async with acting(act) as up:
+        assert (await good(up)).first == b"whole?"
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x17\x03\x03\x00\x20" + bytes(32)])
+async def test_a_body_that_ends_without_a_word_of_tls_is_cut(rubbish: bytes) -> None:
+    """Anybody on the way can end a TCP connection, or put bytes into it."""
+
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(UNTIL_CLOSE) + rubbish)
+
+    async with acting(act) as up:
+        assert (await bad(up)).name == "upstream_truncated"
+
+
+async def test_a_large_body_comes_whole_at_the_pace_of_its_reader() -> None:
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(LARGE)))
+        for start in range(0, len(LARGE), 50_000):
+            peer.writer.write(peer.records(LARGE[start : start + 50_000]))
+            await peer.writer.drain()
+        await peer.reader.read()
+
+    async with acting(act) as up:
+        assert await whole(await good(up)) == LARGE
+
+
+async def test_a_large_body_goes_out_whole() -> None:
+    taken: list[bytes] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(await read_request(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.read()
+
+    async with serving(converse, tls=server_tls()) as address, trusting(address) as up:
+        await good(up, get(method="POST", body=await kept(LARGE, memory=len(LARGE))))
+    assert taken[0].endswith(b"\r\n\r\n" + LARGE)
+
+
+@contextlib.asynccontextmanager
+async def uploading(end: Callable[[Peer], object]) -> AsyncIterator[asyncio.Task[Response | Failure]]:
+    """An upload to a peer that takes no more of it, comes to its `end` and keeps the TCP connection."""
+    stuck = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        await stuck.wait()
+        end(peer)
+        await given_up.wait()
+
+    given_up = asyncio.Event()
+    body = await kept(LARGE * 4, memory=len(LARGE) * 4)
+    async with acting(act, timeout=1.0) as up:
+        sending = asyncio.create_task(up.send(get(method="POST", body=body)))
+        await until(lambda: any(exchange.full for exchange in up._open))
+        stuck.set()
+        yield sending
+        given_up.set()
+
+
+async def test_an_answer_that_ends_with_its_connection_is_whole_though_the_request_was_not_taken() -> None:
+    def refuse(peer: Peer) -> None:
+        peer.writer.write(peer.records(UNTIL_CLOSE) + peer.farewell())
+
+    async with uploading(refuse) as sending:
+        response = await sending
+    assert isinstance(response, Response)
+    assert response.first == b"whole?"
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+async def test_a_peer_that_ends_and_takes_no_more_is_not_waited_for(*, says_so: bool) -> None:
+    def leave(peer: Peer) -> None:
+        if says_so:
+            peer.writer.write(peer.farewell())
+        else:
+            peer.writer.write_eof()
+
+    async with uploading(leave) as sending:
+        failure = await sending
+    assert isinstance(failure, Failure)
+    assert (failure.name, failure.sent) == ("upstream_reset", True)
+
+
+async def test_a_handshake_that_never_ends_is_given_up_with_its_connection() -> None:
+    ended = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:  # noqa: ARG001 - it says nothing
+        await reader.read()
+        ended.set()
+
+    async with serving(converse) as address, trusting(address, connect_timeout=0.05) as up:
+        failure = await bad(up)
+        await ended.wait()
+    assert (failure.name, failure.error, failure.sent) == ("connect_failed", "connection_timeout", False)
+
+
+async def test_a_handshake_that_fails_when_nobody_waits_for_it_any_more_troubles_nobody() -> None:
+    troubles: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: troubles.append(context))
+    tls = Tls(Connection(), ssl.create_default_context(), "localhost")
+    tls.connection_lost(None)
+    del tls
+    gc.collect()
+    assert not troubles
+
+
+async def test_a_connection_that_ended_leaves_nothing_for_the_garbage_collector() -> None:
+    """It seldom looks where there is little else to collect, and each has room for its records."""
+    leave = asyncio.Event()
+
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(OK))
+        await leave.wait()
+
+    gc.disable()
+    try:
+        async with acting(act) as up:
+            await good(up)
+            (tls,) = (weakref.ref(cast("Tls", exchange.transport)._tls) for exchange in up._open)
+            leave.set()
+            await until(lambda: not up._open)
+            assert tls() is None
+    finally:
+        gc.enable()
+
+
+async def test_the_peer_is_told_of_the_end_of_a_connection_that_is_not_kept() -> None:
+    said: list[bytes] = []
+
+    async def act(peer: Peer) -> None:
+        peer.writer.write(peer.records(OK))
+        peer.incoming.write(await peer.reader.read())
+        said.append(peer.tls.read(1))
+
+    async with acting(act, most_idle=0) as up:
+        await good(up)
+        await until(lambda: said)
+    assert said == [b""]

@@ -1,8 +1,9 @@
 """The log: one line per event, JSON for machines or structlog's console for people.
 
 An event is a static name and values are fields, so that lines can be counted and filtered without parsing
-prose. Every line has `time` (RFC 3339, UTC, milliseconds), `level` and `event`, then its fields. Writing
-never waits and never raises (`proxy.observe.line_writer`).
+prose. Every line goes through one chain of structlog's processors and has `time` (RFC 3339, UTC,
+milliseconds), `level` and `event`, then its fields. Writing never waits and never raises
+(`proxy.observe.line_writer`).
 
 What libraries log through the standard library is reduced to where it came from and the type of the
 exception: their messages and tracebacks can quote what a caller sent.
@@ -14,21 +15,20 @@ import json
 import logging
 import os
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
 import orjson
 import structlog
+from structlog.typing import EventDict, Processor
 
 from config.values import LogFormat, LogLevel
 from proxy.observe.line_writer import BYTES_MAX, LINES_MAX, LineWriter
 
 STDOUT = 1
 _MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
-
-Render = Callable[[str, MutableMapping[str, Any]], bytes]
 
 
 class Log:
@@ -50,13 +50,16 @@ class Log:
     ) -> None:
         self._wall = wall
         self._stamp = (-1, "")
-        self._render: Render = (
-            _json_line if form is LogFormat.JSON else _console_line(colours=os.isatty(descriptor))
+        colours = os.isatty(descriptor)
+        self._render: list[Processor] = (
+            [_json_line] if form is LogFormat.JSON else [_for_people, _console(colours=colours), _encoded]
         )
         self._writer = LineWriter(descriptor, self._dropped_line, lines_max=lines_max, bytes_max=bytes_max)
-        bind = structlog.make_filtering_bound_logger(str(level))
-        self._written = frozenset(list(LogLevel)[list(LogLevel).index(level) :])
-        logger: Any = bind(self._writer, processors=[self._line], context={})  # type: ignore[call-arg]  # the stubs type a protocol, which has no constructor
+        logger = structlog.wrap_logger(
+            self._writer,
+            processors=[self._stamped, *self._render],
+            wrapper_class=structlog.make_filtering_bound_logger(str(level)),
+        ).bind()
         self.debug: Callable[..., None] = logger.debug
         self.info: Callable[..., None] = logger.info
         self.warning: Callable[..., None] = logger.warning
@@ -67,22 +70,12 @@ class Log:
         """How many lines were lost so far because nobody took them in time."""
         return self._writer.dropped
 
-    def request(self, level: str, fields: MutableMapping[str, Any]) -> None:
-        """The line of one request; `fields` begins with `time`, `level` and `event`. It is by far the most
-        frequent; structlog's copies of the fields would more than double its cost.
-        """
-        if level in self._written:
-            self._writer.write(self._render(level, fields))
-
     def close(self, timeout: float) -> bool:
         """Flush for at most `timeout` seconds; True if everything went out. Later lines are dropped."""
         return self._writer.close(timeout)
 
-    def _line(self, _sink: object, level: str, event: MutableMapping[str, Any]) -> bytes:
-        """Render one event: the processor that structlog calls."""
-        return self._render(
-            level, {"time": self.time(), "level": level, "event": event.pop("event"), **event}
-        )
+    def _stamped(self, _logger: object, level: str, event: EventDict) -> EventDict:
+        return {"time": self.time(), "level": level, "event": event.pop("event"), **event}
 
     def time(self) -> str:
         """RFC 3339; all but the milliseconds is formatted once a second."""
@@ -94,14 +87,17 @@ class Log:
         return stamp[1] + _MILLISECONDS[int((now - second) * 1000)]
 
     def _dropped_line(self, lines: int) -> bytes:
-        return self._line(None, "warning", {"event": "log_dropped", "lines": lines})
+        line: Any = self._stamped(None, "warning", {"event": "log_dropped", "lines": lines})
+        for process in self._render:
+            line = process(None, "warning", line)
+        return bytes(line)
 
 
-def _json_line(_level: str, fields: MutableMapping[str, Any]) -> bytes:
+def _json_line(_logger: object, _level: str, event: EventDict) -> bytes:
     try:
-        return orjson.dumps(fields, default=_type_name, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(event, default=_type_name, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:
-        return lenient_json(fields) + b"\n"
+        return lenient_json(event) + b"\n"
 
 
 def _type_name(value: object) -> str:
@@ -113,19 +109,21 @@ def lenient_json(value: object, default: Callable[[Any], Any] = _type_name) -> b
     return json.dumps(value, ensure_ascii=False, default=default).encode("utf-8", "replace")
 
 
-def _console_line(*, colours: bool) -> Render:
-    """For people, who do not count what is empty."""
-    renderer = structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, timestamp_key="time")
+def _for_people(_logger: object, _level: str, event: EventDict) -> EventDict:
+    """People do not count what is empty, and their terminals obey what is not printable."""
+    return {
+        name: printable(value) if isinstance(value, str) else value
+        for name, value in event.items()
+        if value != ""
+    }
 
-    def render(level: str, fields: MutableMapping[str, Any]) -> bytes:
-        shown = {
-            name: printable(value) if isinstance(value, str) else value
-            for name, value in fields.items()
-            if value != ""
-        }
-        return f"{renderer(None, level, shown)}\n".encode("utf-8", "replace")
 
-    return render
+def _console(*, colours: bool) -> Processor:
+    return structlog.dev.ConsoleRenderer(colors=colours, sort_keys=False, timestamp_key="time")
+
+
+def _encoded(_logger: object, _level: str, line: Any) -> bytes:
+    return f"{line}\n".encode("utf-8", "replace")
 
 
 def printable(text: str) -> str:
@@ -133,6 +131,9 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else "?" for character in text)
+
+
+_LEVELS = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"))
 
 
 class LibraryLog(logging.Handler):
@@ -153,14 +154,8 @@ class LibraryLog(logging.Handler):
         if exception is not None:
             fields["exception"] = type(exception).__name__
             fields["raised"] = _place(exception)
-        if record.levelno >= logging.ERROR:
-            self._log.error("library", **fields)
-        elif record.levelno >= logging.WARNING:
-            self._log.warning("library", **fields)
-        elif record.levelno >= logging.INFO:
-            self._log.info("library", **fields)
-        else:
-            self._log.debug("library", **fields)
+        level = next((name for floor, name in _LEVELS if record.levelno >= floor), "debug")
+        getattr(self._log, level)("library", **fields)
 
 
 def _place(exception: BaseException) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry
 
+from proxy.observe.children import counters, histograms
 from proxy.observe.log import Log
-from proxy.observe.tallies import Metrics
 
 OUTCOMES = ("granted", "denied", "void", "settled", "lost", "beaten", "cleared", "ok", "failed")
 """Of an operation. `void` came too late or to a server that was emptied, `lost` is a permit that was taken
@@ -19,26 +19,30 @@ class StoreTelemetry:
 
     def __init__(self, registry: CollectorRegistry, log: Log) -> None:
         self._log = log
-        metrics = Metrics(registry)
-        self._operations = metrics.counters(
+        self._operations = counters(
+            registry,
             "store_operations",
             "Operations on the store of limits and holds, by what came of them.",
             "operation",
             "outcome",
         )
-        self._duration = metrics.histograms(
+        self._duration = histograms(
+            registry,
             "store_operation_duration",
             "Time of one operation on the store that succeeded.",
             BUCKETS,
             "operation",
         )
-        self._errors = metrics.counters("store_errors", "Failures of the store, by the reason.", "reason")
-        self._fallback = metrics.counters(
+        self._errors = counters(registry, "store_errors", "Failures of the store, by the reason.", "reason")
+        self._fallback = counters(
+            registry,
             "store_fallback_seconds",
             "Time for which the shared store was away.",
         )[()]
-        self._lost = metrics.counters(
-            "store_leases_lost", "Calls whose permits the shared store had taken back before they ended."
+        self._lost = counters(
+            registry,
+            "store_leases_lost",
+            "Calls whose permits the shared store had taken back before they ended.",
         )[()]
 
     def operation(self, operation: str, outcome: str, seconds: float) -> None:

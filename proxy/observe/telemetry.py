@@ -9,7 +9,9 @@ What the scheduler knows at the moment of a scrape (depths, budgets, holds) is r
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
 
@@ -17,10 +19,10 @@ from config.values import TenantLabel
 from proxy.core.limits.holds import HoldAction, HoldChange
 from proxy.core.model import LimitChange, Route
 from proxy.core.tokens.connections import ConnectionChange
+from proxy.observe import children
 from proxy.observe.label_names import OTHER, TenantNames
 from proxy.observe.last_failures import LastFailures
 from proxy.observe.log import Log
-from proxy.observe.tallies import Metrics
 
 FIRST_FAILURE = 400
 SPOOL_SILENCE_SECONDS = 60.0
@@ -110,8 +112,7 @@ class Telemetry:
         self._spool_silent_until = 0.0
         self._log = log
         _describe_process(registry, version)
-        metrics = Metrics(registry)
-        counters = metrics.counters
+        counters, histograms = partial(children.counters, registry), partial(children.histograms, registry)
         self._requests = counters(
             "requests",
             "Requests that callers were answered, or that they gave up.",
@@ -155,23 +156,23 @@ class Telemetry:
         self._token_answers = counters(
             "token_answers", "Answers to requests for tokens, by where they came from.", "source"
         )
-        self._duration = metrics.histograms(
+        self._duration = histograms(
             "request_duration",
             "Time from a request's arrival to the end of its answer.",
             REQUEST_BUCKETS,
             "api",
         )
-        self._upstream = metrics.histograms(
+        self._upstream = histograms(
             "upstream_duration", "Time that one attempt at a call to Xero took.", UPSTREAM_BUCKETS, "api"
         )
-        self._queue = metrics.histograms(
+        self._queue = histograms(
             "queue_wait",
             "Time that a request waited in the proxy, by the limit or hold that it waited for longest.",
             QUEUE_BUCKETS,
             "limit",
         )
         lag = "How late the process did what was due while callers were connected."
-        self.loop_lag = metrics.histograms("event_loop_lag", lag, LAG_BUCKETS)[()].observe
+        self.loop_lag = histograms("event_loop_lag", lag, LAG_BUCKETS)[()].observe
 
     def request(self, record: Record, seconds: float) -> None:
         """Count a request that has ended, `seconds` after it arrived, and write its line."""
@@ -185,34 +186,29 @@ class Telemetry:
         self._queue[record.limit or "none",].observe(record.queue_seconds)
         if record.bytes_out:
             self._bytes[self.tenants(record.tenant), record.api].inc(record.bytes_out)
-        level = _level(record)
-        self._log.request(
-            level,
-            {
-                "time": self._log.time(),
-                "level": level,
-                "event": "request",
-                "request_id": record.id,
-                "app": record.app,
-                "tenant": record.tenant,
-                "api": record.api,
-                "method": record.method,
-                "route": record.route,
-                "status": record.status,
-                "class": record.class_,
-                "attempts": record.attempts,
-                "sends": record.sends,
-                "seconds": _to_microseconds(seconds),
-                "queue_seconds": _to_microseconds(record.queue_seconds),
-                "upstream_seconds": _to_microseconds(record.upstream_seconds),
-                "limit": record.limit,
-                "bytes_in": record.bytes_in,
-                "bytes_out": record.bytes_out,
-                "xero_correlation_id": record.correlation_id,
-                "error": record.error,
-                "detail": record.detail,
-                "gone_at": record.gone_at,
-            },
+        write: Callable[..., None] = getattr(self._log, _level(record))
+        write(
+            "request",
+            request_id=record.id,
+            app=record.app,
+            tenant=record.tenant,
+            api=record.api,
+            method=record.method,
+            route=record.route,
+            status=record.status,
+            **{"class": record.class_},
+            attempts=record.attempts,
+            sends=record.sends,
+            seconds=_to_microseconds(seconds),
+            queue_seconds=_to_microseconds(record.queue_seconds),
+            upstream_seconds=_to_microseconds(record.upstream_seconds),
+            limit=record.limit,
+            bytes_in=record.bytes_in,
+            bytes_out=record.bytes_out,
+            xero_correlation_id=record.correlation_id,
+            error=record.error,
+            detail=record.detail,
+            gone_at=record.gone_at,
         )
 
     def attempt(self, api: str, class_name: str, seconds: float, *, sent: bool = True) -> None:

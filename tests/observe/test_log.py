@@ -43,21 +43,12 @@ def test_a_line_has_its_time_level_and_event_before_its_fields() -> None:
     )
 
 
-def test_the_request_line_is_like_any_other() -> None:
-    written = Written()
-    line = {"time": written.log.time(), "level": "info", "event": "request", "status": 200}
-    written.log.request("info", line)
-    written.log.info("request", status=200)
-    one, other = written.text().splitlines()
-    assert one == other
-
-
 @pytest.mark.parametrize(
     ("level", "events"),
     [
-        (LogLevel.DEBUG, ["debug", "info", "request", "warning", "failed request", "error"]),
-        (LogLevel.INFO, ["info", "request", "warning", "failed request", "error"]),
-        (LogLevel.WARNING, ["warning", "failed request", "error"]),
+        (LogLevel.DEBUG, ["debug", "info", "warning", "error"]),
+        (LogLevel.INFO, ["info", "warning", "error"]),
+        (LogLevel.WARNING, ["warning", "error"]),
         (LogLevel.ERROR, ["error"]),
     ],
 )
@@ -65,9 +56,7 @@ def test_what_is_less_important_than_the_level_is_not_written(level: LogLevel, e
     written = Written(level=level)
     written.log.debug("debug")
     written.log.info("info")
-    written.log.request("info", {"event": "request"})
     written.log.warning("warning")
-    written.log.request("warning", {"event": "failed request"})
     written.log.error("error")
     assert [line["event"] for line in written.lines()] == events
 

@@ -295,3 +295,8 @@ def test_organisations_can_be_left_out_of_metrics() -> None:
 @given(tenant=st.text(st.characters()), label=st.sampled_from(TenantLabel))
 def test_any_tenant_makes_a_label_that_can_be_scraped(tenant: str, label: TenantLabel) -> None:
     assert TenantNames(label)(tenant).isprintable()
+
+
+def test_the_beginning_of_a_series_is_no_series_of_its_own(operators: Operators) -> None:
+    use_everything(operators)
+    assert b"_created" not in generate_latest(operators.registry)

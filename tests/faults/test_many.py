@@ -71,12 +71,12 @@ async def test_the_metrics_of_two_million_organisations_and_paths() -> None:
     adds no series and no memory.
     """
     with observed(Clock()) as (registry, telemetry, _):
-        for number in range(TENANTS_MAX + 1):
+        for number in range(2_500):  # buffers have their size by then
             record(telemetry, number)
         before = series(generate_latest(registry))
         tracemalloc.start()
         try:
-            for number in range(TENANTS_MAX + 1, 5_000):
+            for number in range(2_500, 5_000):
                 record(telemetry, number)
             grown = tracemalloc.get_traced_memory()[0]
         finally:

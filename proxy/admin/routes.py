@@ -1,18 +1,26 @@
 """The admin port: health, metrics, status, and the one call that changes something, clearing a hold.
 
-It never shares the callers' port, but reads requests as strictly. Reading needs no credentials, so it listens
-on the loopback address unless told otherwise; clearing a hold needs the bearer token from the settings.
+aiohttp's server reads the requests, which is good enough where whoever asks is an operator's own program: of
+what the callers' port must not do, a head that comes too slowly is bounded by the time for an idle connection
+alone. Whose name may be asked for is as strict as there, so that no page in a browser gets at it. Reading
+needs no credentials, so it listens on the loopback address unless told otherwise; clearing a hold needs the
+bearer token from the settings.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 
 import orjson
+from aiohttp import web
+from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
@@ -21,38 +29,32 @@ from proxy.admin.exposition import exposition
 from proxy.admin.page import CONTENT_SECURITY_POLICY, PAGE, as_shown
 from proxy.clock import Clock
 from proxy.core.answers.marks import date
-from proxy.core.model import Headers, HoldKey, Scope, Snapshot
-from proxy.core.wire.heads import reason_phrase
-from proxy.core.wire.strict import Own, Refusal
-from proxy.http.body import BodyProblem, BodyStore
-from proxy.http.callers import ONLY_PRIVATE, Call, Downstream
+from proxy.core.model import HoldKey, Scope, Snapshot
+from proxy.core.wire.fields import Fields
+from proxy.core.wire.strict import Own, Problem, Refusal, RequestHead, check_request
+from proxy.http.callers import ONLY_PRIVATE, place_of
+from proxy.http.listener import Listener
 from proxy.observe.last_failures import FailureView
 from proxy.observe.status import Status, as_json, encoded
 from proxy.observe.steps import Steps, paced
 
 BODY_MAX = 4096
-_HEADERS: Headers = (
-    (b"Cache-Control", b"no-store"),
-    (b"Server", b"xero-proxy"),
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Referrer-Policy", b"no-referrer"),
-    (b"Content-Security-Policy", CONTENT_SECURITY_POLICY.encode()),
-)
-_READ = ("GET", "HEAD")
-PATHS = {
-    b"/": _READ,
-    b"/events": ("GET",),
-    b"/livez": _READ,
-    b"/readyz": _READ,
-    b"/metrics": _READ,
-    b"/status": _READ,
-    b"/holds/clear": ("POST",),
-}
-"""What each path can be asked."""
-_NO_SUCH_PATH = f"The paths are {b', '.join(PATHS).decode()}."
-_UNKEPT = {
-    BodyProblem.TOO_LARGE: (413, f"The body is longer than {BODY_MAX} bytes."),
-    BodyProblem.STALLED: (408, "The rest of the body did not come in time."),
+PIECE = 64 * 1024
+IDLE_SECONDS = 75.0
+"""For a connection without a request, and for the head of one: the library has no other bound for that."""
+BODY_SECONDS = 30.0
+CLOSE_SECONDS = 0.02
+"""For an answer that is under way at the end; who watches is not waited for."""
+JSON = "application/json"
+_SILENT = logging.getLogger("aiohttp.unheard")
+_SILENT.disabled = True
+"""What the library would log is what somebody sent wrongly, as an error with its text."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Server": "xero-proxy",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
 }
 _NAMED_BY: dict[Scope, set[str]] = {
     Scope.TENANT: {"app", "tenant"},
@@ -65,8 +67,7 @@ _NAMED_BY: dict[Scope, set[str]] = {
 _SHOWN = frozenset({"reason", "until", "seconds", "probing"})
 """What `/status` says of a hold besides."""
 
-Shown = tuple[int, Headers, bytes]
-"""Status, fields and body of an answer."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,11 @@ class Admin:
         """What the page shows."""
         return encoded((yield from as_shown((yield from self._look()))))
 
-    def metrics(self, accept: str) -> Steps[Shown]:
-        """The answer to a scrape."""
+    def metrics(self, accept: str) -> Steps[tuple[str, bytes]]:
+        """The content type and the text of a scrape."""
         gauges = yield from self.gauges()
         content_type, steps = exposition(chain(self.registry.collect(), gauges), accept)
-        return 200, (_content_type(content_type),), (yield from steps)
+        return content_type, (yield from steps)
 
     def _look(self) -> Steps[Status]:
         now, wall = self.clock.now(), self.clock.wall()
@@ -120,96 +121,209 @@ class AdminPort:
 
     def __init__(self, admin: Admin, crashed: Callable[[str], None]) -> None:
         self._admin = admin
+        self._crashed = crashed
+        self._own = ONLY_PRIVATE
         self._events = Events(admin.shown, admin.clock)
-        self._bodies = BodyStore(BODY_MAX, BODY_MAX)
-        self._downstream = Downstream(
-            self._handle, self._refused, clock=admin.clock, crashed=crashed, write_timeout=STALLED_SECONDS
+        self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+
+    def application(self) -> web.Application:
+        """The routes, and what all of them share."""
+        application = web.Application(middlewares=[self._guard], client_max_size=BODY_MAX)
+        application.on_response_prepare.append(self._mark)
+        application.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/events", self._watch, allow_head=False),
+                web.get("/livez", self._alive),
+                web.get("/readyz", self._is_ready),
+                web.get("/metrics", self._metrics),
+                web.get("/status", self._status),
+                web.post("/holds/clear", self._clear),
+            ]
         )
+        return application
 
     async def start(self, host: str, port: int, own: Own = ONLY_PRIVATE) -> int:
         """Listen; return the port. Raises OSError where the address cannot be had."""
-        return await self._downstream.start(host, port, own)
+        self._own = Own(own.hosts | {host.lower().encode()}, own.domains)
+        self._runner = web.AppRunner(
+            self.application(), handler_cancellation=True, shutdown_timeout=CLOSE_SECONDS, logger=_SILENT
+        )
+        await self._runner.setup()
+        server = self._runner.server
+        if server is None:
+            raise RuntimeError("a runner that is set up has a server")
+        connection = partial(
+            _Connection,
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_SECONDS,
+            access_log=_SILENT,
+            logger=_SILENT,
+            auto_decompress=False,
+        )
+        self._listener = Listener(connection, lambda: len(server.connections), self._admin.clock)
+        try:
+            return await self._listener.start(host, port)
+        except OSError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Let go of everybody."""
-        await self._downstream.close()
+        listener, runner = self._listener, self._runner
+        if listener is not None:
+            listener.close()
+        if runner is not None:
+            await runner.cleanup()
 
-    async def _handle(self, call: Call) -> None:
-        path = call.target.partition(b"?")[0]
-        methods = PATHS.get(path)
-        if methods is None:
-            shown = _problem(404, _NO_SUCH_PATH)
-        elif call.method not in methods:
-            shown = _problem(
-                405, "The path does not know this method.", (b"Allow", ",".join(methods).encode())
-            )
-        elif path == b"/events" and (watcher := self._events.watcher()):
-            headers = self._headers(_content_type("text/event-stream"))
-            await call.respond(200, b"OK", headers, rest=watcher)
-            return
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer what is no good request, and in JSON whatever goes wrong."""
+        try:
+            found = check_request(_head(request), self._own)
+            if isinstance(found, Problem):
+                status = 501 if found.kind is Refusal.METHOD else found.kind.status
+                refused = _problem(status, found.detail)
+                refused.force_close()
+                return refused
+            return await handler(request)
+        except web.HTTPNotFound:
+            return _problem(404, f"The paths are {', '.join(_paths(request.app))}.")
+        except web.HTTPMethodNotAllowed as error:
+            allowed = {"Allow": ",".join(sorted(error.allowed_methods))}
+            return _problem(405, "The path does not know this method.", allowed)
+        except web.HTTPRequestEntityTooLarge:
+            return _problem(413, f"The body is longer than {BODY_MAX} bytes.")
+        except (ConnectionError, web.HTTPException):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last resort: a bug must not reach who asked
+            self._crashed(place_of(error))
+            return _problem(500, "The proxy failed.")
+
+    async def _mark(self, _request: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(_HEADERS)
+        response.headers["Date"] = date(self._admin.clock.wall())[1].decode()
+
+    async def _page(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(body=PAGE, headers={"Content-Type": "text/html; charset=utf-8"})
+
+    async def _alive(self, _request: web.Request) -> web.StreamResponse:
+        return web.Response(text="alive\n")
+
+    async def _is_ready(self, _request: web.Request) -> web.StreamResponse:
+        if self._admin.ready():
+            return web.Response(text="ready\n")
+        return web.Response(text="starting or draining\n", status=503)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        accept = ",".join(request.headers.getall("Accept", ()))
+        kind, text = await paced(self._admin.metrics(accept), self._admin.clock)
+        return await self._long(request, kind, text)
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        if request.query_string == "page":
+            text = await self._events.latest()
         else:
-            shown = await self._shown(path, call)
-        status, headers, body = shown
-        await call.respond(status, reason_phrase(status), self._headers(*headers), body)
+            text = await paced(self._admin.status(), self._admin.clock)
+        return await self._long(request, JSON, text + b"\n")
 
-    def _headers(self, *headers: tuple[bytes, bytes]) -> Headers:
-        return (date(self._admin.clock.wall()), *_HEADERS, *headers)
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        watcher = self._events.watcher()
+        if watcher is None:
+            return _problem(
+                503, f"{WATCHERS_MAX} others are watching already; /status?page has the same, once."
+            )
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        try:
+            await response.prepare(request)
+            while True:
+                event = await watcher.read()
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await response.write(event)
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        finally:
+            watcher.close()
 
-    def _refused(self, kind: str, detail: str, _method: str) -> Shown:
-        """The answer to what never became a request. A method that nothing here knows is 501: 405 would have
-        to say what the path knows.
-        """
-        status, headers, body = _problem(501 if kind == Refusal.METHOD else Refusal(kind).status, detail)
-        return status, self._headers(*headers), body
-
-    async def _shown(self, path: bytes, call: Call) -> Shown:
-        match path:
-            case b"/":
-                return 200, (_content_type("text/html; charset=utf-8"),), PAGE
-            case b"/livez":
-                return _text(200, b"alive\n")
-            case b"/readyz":
-                return (
-                    _text(200, b"ready\n") if self._admin.ready() else _text(503, b"starting or draining\n")
-                )
-            case b"/status" if call.target.endswith(b"?page"):
-                return _json(await self._events.latest())
-            case b"/status":
-                return _json(await paced(self._admin.status(), self._admin.clock))
-            case b"/metrics":
-                accept = b",".join(call.fields.every(b"accept")).decode("latin-1")
-                return await paced(self._admin.metrics(accept), self._admin.clock)
-            case b"/holds/clear":
-                return await self._clear(call)
-            case _:
-                return _problem(
-                    503, f"{WATCHERS_MAX} others are watching already; /status?page has the same, once."
-                )
-
-    async def _clear(self, call: Call) -> Shown:
-        if (refusal := _refusal(self._admin.token, call.fields.get(b"authorization", b""))) is not None:
+    async def _clear(self, request: web.Request) -> web.StreamResponse:
+        if (refusal := _refusal(self._admin.token, request)) is not None:
             return refusal
-        body = await call.keep_body(self._bodies)
-        if isinstance(body, BodyProblem):
-            return _problem(*_UNKEPT.get(body, (400, "The body is not well-formed.")))
-        key = _hold_key(bytes(body.in_memory or b"") if body else b"")
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await request.read()
+        except TimeoutError:
+            return _problem(408, "The rest of the body did not come in time.")
+        except web.RequestPayloadError:
+            return _problem(400, "The body is not well-formed.")
+        key = _hold_key(body)
         if isinstance(key, str):
             return _problem(400, key)
         if not await self._admin.clear_hold(key):
             return _problem(404, "There is no such hold; /status lists those there are.")
-        return _json(encoded({"cleared": True}))
+        return web.Response(body=encoded({"cleared": True}) + b"\n", content_type=JSON)
+
+    async def _long(self, request: web.Request, kind: str, body: bytes) -> web.StreamResponse:
+        """An answer that many organisations make long: in pieces, each at the pace of whoever reads."""
+        if len(body) <= PIECE or request.method == "HEAD":
+            return web.Response(body=body, headers={"Content-Type": kind})
+        response = web.StreamResponse(headers={"Content-Type": kind, "Content-Length": str(len(body))})
+        await response.prepare(request)
+        whole = memoryview(body)
+        for start in range(0, len(body), PIECE):
+            async with asyncio.timeout(STALLED_SECONDS):
+                await response.write(whole[start : start + PIECE])
+        await response.write_eof()
+        return response
 
 
-def _refusal(token: str, authorization: bytes) -> Shown | None:
+class _Connection(web.RequestHandler):
+    """As the library's, but for what never became a request: it is answered in JSON and never quoted."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,  # noqa: ARG002 - the library's signature
+        message: str | None = None,  # noqa: ARG002 - as above
+    ) -> web.StreamResponse:
+        """The answer; the connection ends with it."""
+        if request.writer.output_size:
+            raise ConnectionError("an answer has begun already")
+        answer = _problem(status, "This is not HTTP that the admin port understands.")
+        answer.headers.update(_HEADERS)
+        answer.force_close()
+        return answer
+
+
+def _head(request: web.Request) -> RequestHead:
+    """The request as the strict rules of both ports look at it."""
+    fields = Fields(tuple(request.raw_headers))
+    target = request.raw_path.encode("utf-8", "surrogateescape")
+    return RequestHead(
+        request.method, target, fields, request.version < HttpVersion11, request.keep_alive, upgrade=False
+    )
+
+
+def _paths(application: web.Application) -> list[str]:
+    return list(dict.fromkeys(resource.canonical for resource in application.router.resources()))
+
+
+def _refusal(token: str, request: web.Request) -> web.Response | None:
     """Why the caller may not change anything; None where it may."""
-    scheme, _, given = authorization.partition(b" ")
-    same = hmac.compare_digest(given.strip(), token.encode())
-    if token and scheme.lower() == b"bearer" and same:
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
+    if token and scheme.lower() == "bearer" and same:
         return None
     detail = "This call needs the admin token as a bearer token."
     if not token:
         detail = "Set XERO_PROXY_ADMIN_TOKEN to allow calls that change something."
-    return _problem(401, detail, (b"WWW-Authenticate", b'Bearer realm="xero-proxy admin"'))
+    return _problem(401, detail, {"WWW-Authenticate": 'Bearer realm="xero-proxy admin"'})
 
 
 def _hold_key(body: bytes) -> HoldKey | str:
@@ -231,18 +345,7 @@ def _hold_key(body: bytes) -> HoldKey | str:
     return HoldKey(scope, **named)
 
 
-def _content_type(value: str) -> tuple[bytes, bytes]:
-    return b"Content-Type", value.encode()
-
-
-def _text(status: int, text: bytes) -> Shown:
-    return status, (_content_type("text/plain; charset=utf-8"),), text
-
-
-def _json(text: bytes) -> Shown:
-    return 200, (_content_type("application/json"),), text + b"\n"
-
-
-def _problem(status: int, detail: str, *headers: tuple[bytes, bytes]) -> Shown:
+def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> web.Response:
     problem = {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return status, (_content_type("application/json"), *headers), encoded(problem) + b"\n"
+    body = encoded(problem) + b"\n"
+    return web.Response(status=status, body=body, headers=headers, content_type=JSON)

@@ -600,7 +600,7 @@ class Downstream:
         self._reception = Reception(
             handle=handle,
             refuse=refuse,
-            crashed=lambda error: crashed(_place(error)),
+            crashed=lambda error: crashed(place_of(error)),
             clock=clock,
             deadlines=Deadlines(clock, late=late),
             idle_timeout=idle_timeout,
@@ -655,7 +655,8 @@ class Downstream:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _place(error: BaseException) -> str:
+def place_of(error: BaseException) -> str:
+    """Type and place of what was raised, and nothing that it says."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
     return f"{type(error).__name__} at {where}"

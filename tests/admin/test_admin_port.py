@@ -24,6 +24,8 @@ async def proxy() -> AsyncIterator[Proxy]:
         (b"GET /status HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
         (b"GET /status HTTP/1.1\r\n\r\n", 400),
         (b"canary\r\n\r\n", 400),
+        (b"GET /status HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer canary\x01\r\n\r\n", 400),
+        (b"GET /status HTTP/1.1\r\nHost: x\r\nAuthorization Bearer canary\r\n\r\n", 400),
         (b"PURGE /status HTTP/1.1\r\nHost: x\r\n\r\n", 501),
         (b"get /status HTTP/1.1\r\nHost: x\r\n\r\n", 400),
     ],

@@ -8,6 +8,12 @@ What a caller pipelines behind the request in hand waits unparsed. A caller that
 waits counts as gone, as one that only shuts down its sending half does. Where so much is pipelined that no
 more is read, the socket is asked now and then whether it is gone.
 
+aiohttp's server is not used here, unlike on the admin port, because whoever calls decides about money with
+somebody's token: it makes a trailer of one request a field of the next one, takes HTTP/0.9 and RTSP for HTTP
+and a transfer coding of HTTP/1.0 for framing, tells an unknown method or version as 400, gives a head that
+does not end an hour and then no answer, and lets whoever expects `100 Continue` wait for ever.
+`tests/http/test_why_ours.py` shows each, and fails once the library has mended it.
+
 An answer is framed here and never copied: Content-Length where the length is known, else chunked, else (for
 HTTP/1.0) the end of the connection. A body that was cut upstream ends in a reset, never in a clean end.
 """

@@ -19,6 +19,7 @@ from config.secrets import Problem, secret
 from config.values import (
     ADDRESS,
     DIRECTORY,
+    EXISTING,
     FILE,
     FLAG,
     HOSTS,
@@ -86,6 +87,13 @@ class Settings:
     )
     allowed_hosts: tuple[str, ...] = _setting(
         "", HOSTS, "further names for `Host` on both ports, comma-separated; `.example.org` is a whole domain"
+    )
+    tls_cert_file: str = _setting(
+        "", EXISTING, "certificate chain (PEM) for TLS on the callers' port; read again when it changes"
+    )
+    tls_key_file: str = _setting("", EXISTING, "the certificate's key (PEM, not encrypted)")
+    tls_client_ca_file: str = _setting(
+        "", EXISTING, "authorities (PEM): callers need a certificate that one of them vouches for"
     )
     upstream: Origin = _setting("https://api.xero.com", ORIGIN, "Xero's API host")
     identity_upstream: Origin = _setting(
@@ -258,6 +266,12 @@ def _conflicts(settings: Settings) -> list[tuple[set[str], str]]:
         found.append(
             ({"listen", "admin_listen"}, "XERO_PROXY_ADMIN_LISTEN must not share XERO_PROXY_LISTEN's port")
         )
+    if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
+        sentence = f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE must be given together"
+        found.append(({"tls_cert_file", "tls_key_file"}, sentence))
+    if settings.tls_client_ca_file and not settings.tls_cert_file:
+        sentence = f"{PREFIX}TLS_CLIENT_CA_FILE needs {PREFIX}TLS_CERT_FILE: who calls shows one over TLS"
+        found.append(({"tls_client_ca_file", "tls_cert_file"}, sentence))
     if settings.state_file and settings.redis_url:
         sentence = f"{PREFIX}STATE_FILE and {PREFIX}REDIS_URL must not both be given: one keeps the limits"
         found.append(({"state_file", "redis_url"}, sentence))

@@ -217,6 +217,13 @@ def _read_directory(text: str) -> str | None:
     return text if usable else None
 
 
+def _read_existing(text: str) -> str | None:
+    if not text:
+        return text
+    path = Path(text)
+    return text if path.is_file() and os.access(path, os.R_OK) else None
+
+
 def _read_file(text: str) -> str | None:
     """Beside the file go others that belong to it, so its directory counts."""
     if not text:
@@ -238,6 +245,7 @@ HOSTS = Kind(
 )
 FLAG = Kind("true or false", lambda text: _FLAGS.get(text.lower()))
 DIRECTORY = Kind("a directory that can be written to, or empty", _read_directory)
+EXISTING = Kind("a file that can be read, or empty", _read_existing)
 FILE = Kind(
     "a file, new or not, that can be written in a directory that can be written to, or empty", _read_file
 )

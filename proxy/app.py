@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
 from config.responses import load_responses
-from config.settings import PREFIX, Settings
+from config.settings import PREFIX, BadSettings, Settings
 from config.values import Address
 from proxy import __version__
 from proxy.admin.routes import Admin, AdminPort
@@ -27,6 +27,7 @@ from proxy.core.model import Headers, Snapshot
 from proxy.core.wire.strict import METHODS, Refusal
 from proxy.http.body import BodyStore
 from proxy.http.callers import Downstream
+from proxy.http.certificates import BadCertificate, Certificates
 from proxy.http.listener import room_for_callers
 from proxy.http.names import XERO_HOSTS, own_names
 from proxy.http.spool import SpoolFile
@@ -126,6 +127,16 @@ class Sidecar:
             token=settings.admin_token,
         )
         self._admin = AdminPort(admin, self._crashed)
+        self._certificates: Certificates | None = None
+        if settings.tls_cert_file:
+            self._certificates = Certificates(
+                settings.tls_cert_file,
+                settings.tls_key_file,
+                settings.tls_client_ca_file,
+                use=self._downstream.use_tls,
+                told=self._certificate,
+                clock=clock,
+            )
         self.port = self.admin_port = 0
         self._finishing: asyncio.Task[None] | None = None
 
@@ -133,6 +144,11 @@ class Sidecar:
         """Listen on both ports. Raises OSError naming the address or file that cannot be had, BadSettings
         where a file must not be.
         """
+        if self._certificates is not None:
+            try:
+                self._certificates.start()
+            except BadCertificate as bad:
+                raise BadSettings([f"{PREFIX}TLS_CERT_FILE: {bad}"]) from bad
         await self._store.start(self.scheduler)
         admin, callers = self._settings.admin_listen, self._settings.listen
         own = own_names(self._settings.allowed_hosts)
@@ -150,11 +166,19 @@ class Sidecar:
             upstream=str(self._settings.upstream),
         )
 
+    def read_again(self) -> None:
+        """Read what can change while the process runs: the certificates."""
+        self._log.info("read_again")
+        if self._certificates is not None:
+            self._certificates.look()
+
     async def stop(self) -> None:
         """Accept nothing more, let requests end for `DRAIN_SECONDS`, break off and answer what is left."""
         self._ready = False
         self._drain(self._settings.drain_seconds)
         self._downstream.drain()
+        if self._certificates is not None:
+            self._certificates.close()
         drained = await self._finished(self._settings.drain_seconds)
         await self._upstream.close()
         if not drained:
@@ -204,6 +228,12 @@ class Sidecar:
         own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
         return answer.status, (date(self._clock.wall()), *answer.headers, *allow, *own), answer.body
+
+    def _certificate(self, action: str, detail: str) -> None:
+        if action == "loaded":
+            self._log.info("certificate", action=action, good_until=detail)
+        else:
+            self._log.error("certificate", action=action, reason=detail)
 
     def _crashed(self, place: str) -> None:
         self._log.error("crashed", place=place)

@@ -18,9 +18,9 @@ _END = "  Ctrl-C ends it. What follows is its log: a line for each call.\n\n"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 
 
-def reached_at(address: Address, port: int) -> str:
+def reached_at(address: Address, port: int, scheme: str = "http") -> str:
     """Where to reach, from this machine, what listens on `address`; `port` is the one that it got."""
-    return f"http://{Address(_WILDCARDS.get(address.host, address.host), port)}"
+    return f"{scheme}://{Address(_WILDCARDS.get(address.host, address.host), port)}"
 
 
 def banner(callers: str, admin: str, *, upstream: str, simulator: str = "") -> str:

@@ -10,12 +10,15 @@ from config.dangers import dangers
 from config.settings import MASK, PREFIX, Settings, effective
 from config.values import without_password
 
-DONE, FAILED = 0, 1
+DONE, FAILED, BAD = 0, 1, 2
 
 
 def run_check(settings: Settings, *, connect: bool) -> int:
     """Print the settings, warn, and try to connect where that is wanted; returns the exit code."""
     code = _show(settings)
+    if settings.tls_cert_file and (bad := _bad_certificate(settings)):
+        print(f"{PREFIX}TLS_CERT_FILE: {bad}", file=sys.stderr)
+        return BAD
     for sentence in dangers(settings):
         print(f"warning: {sentence}", file=sys.stderr)
     if connect and code == DONE:
@@ -34,6 +37,16 @@ def _show(settings: Settings) -> int:
         sys.stderr.write(f"xero-proxy check: cannot write: {error.strerror}\n")
         return FAILED
     return DONE
+
+
+def _bad_certificate(settings: Settings) -> str:
+    from proxy.http.certificates import BadCertificate, server_context
+
+    try:
+        server_context(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    except BadCertificate as bad:
+        return str(bad)
+    return ""
 
 
 async def _reach_all(settings: Settings) -> int:

@@ -124,6 +124,6 @@ def _welcome(settings: Settings, simulator: str, sidecar: Sidecar) -> None:
     """Tell people where it is and what to try. A program that reads the log gets nothing but the log."""
     if not sys.stdout.isatty():
         return
-    callers = reached_at(settings.listen, sidecar.port)
+    callers = reached_at(settings.listen, sidecar.port, "https" if settings.tls_cert_file else "http")
     admin = reached_at(settings.admin_listen, sidecar.admin_port)
     print(banner(callers, admin, upstream=str(settings.upstream), simulator=simulator), end="", flush=True)

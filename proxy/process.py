@@ -93,7 +93,7 @@ async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], Non
 
 async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -> int:
     stop = asyncio.Event()
-    take_signals(stop.set, lambda: log.info("read_again"))
+    take_signals(stop.set, sidecar.read_again)
     try:
         await sidecar.start()
     except OSError as error:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import ssl
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -615,7 +616,14 @@ class Downstream:
             write_timeout=write_timeout,
         )
         self._clock = clock
+        self._tls: ssl.SSLContext | None = None
         self._listener: Listener | None = None
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Shake hands by this context with whoever connects from now on."""
+        self._tls = context
+        if self._listener is not None:
+            self._listener.tls = context
 
     async def start(self, host: str, port: int, own: Own = ONLY_PRIVATE) -> int:
         """Listen; return the port (the one given, or the one chosen for 0). `own` are public names that
@@ -628,6 +636,7 @@ class Downstream:
             lambda: len(reception.callers) + len(reception.left),
             self._clock,
         )
+        self._listener.tls = self._tls
         bound = await self._listener.start(host, port)
         reception.own = Own(own.hosts | {host.lower().encode()}, own.domains)
         return bound

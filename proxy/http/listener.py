@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import resource
 import socket
+import ssl
 from collections.abc import Callable
 
 from proxy.clock import Clock, Timer
@@ -21,6 +22,9 @@ RESERVE = 200
 """Descriptors kept for everything but callers, where there are many."""
 BURST = 64
 """Connections accepted in one turn of the event loop."""
+HANDSHAKE_SECONDS = 10.0
+GOODBYE_SECONDS = 2.0
+"""For a peer's own end of TLS, after ours."""
 PAUSE = 0.05
 """Seconds until it is tried again where there was no room."""
 
@@ -44,8 +48,10 @@ def room_for_callers() -> int:
 
 class Listener:
     """Listening sockets whose connections go to protocols that `factory` makes, while fewer than `room` of
-    them are open by `count`.
+    them are open by `count`. With `tls`, which may be changed at any time, who is accepted then shakes hands.
     """
+
+    tls: ssl.SSLContext | None = None
 
     def __init__(
         self,
@@ -112,9 +118,20 @@ class Listener:
                 self._pause()
                 return
             connection.setblocking(False)
-            coming = self._loop.create_task(self._loop.connect_accepted_socket(self._factory, connection))
+            coming = self._loop.create_task(self._accepted(connection))
             self._coming.add(coming)
             coming.add_done_callback(self._came)
+
+    async def _accepted(self, connection: socket.socket) -> object:
+        if self.tls is None:
+            return await self._loop.connect_accepted_socket(self._factory, connection)
+        return await self._loop.connect_accepted_socket(
+            self._factory,
+            connection,
+            ssl=self.tls,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=GOODBYE_SECONDS,
+        )
 
     def _came(self, coming: asyncio.Task[object]) -> None:
         self._coming.discard(coming)

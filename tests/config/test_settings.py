@@ -16,6 +16,9 @@ DEFAULTS = {
     "LISTEN": "127.0.0.1:8080",
     "ADMIN_LISTEN": "127.0.0.1:9090",
     "ALLOWED_HOSTS": "",
+    "TLS_CERT_FILE": "",
+    "TLS_KEY_FILE": "",
+    "TLS_CLIENT_CA_FILE": "",
     "UPSTREAM": "https://api.xero.com",
     "IDENTITY_UPSTREAM": "https://identity.xero.com",
     "TENANT_MINUTE_LIMIT": "60",
@@ -52,7 +55,10 @@ DEFAULTS = {
     "LOG_FORMAT": "json",
     "ADMIN_TOKEN": "",
 }
-MAY_BE_EMPTY = {"ALLOWED_HOSTS", "SPOOL_DIR", "STATE_FILE", "REDIS_URL", "REDIS_APP_ID", "ADMIN_TOKEN"}
+MAY_BE_EMPTY = {
+    *("ALLOWED_HOSTS", "SPOOL_DIR", "STATE_FILE", "REDIS_URL", "REDIS_APP_ID", "ADMIN_TOKEN"),
+    *("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"),
+}
 
 
 def read(**values: str) -> Settings:
@@ -211,6 +217,8 @@ def test_an_empty_value_is_a_problem_where_the_default_is_not_empty(name: str) -
         ("SPOOL_DIR", "/nowhere/at/all"),
         ("SPOOL_MAX_BYTES", "2GiB"),
         ("SPOOL_DIR", "\0"),
+        ("TLS_CERT_FILE", "/nowhere/at/all"),
+        ("TLS_KEY_FILE", "/usr"),
         ("STATE_FILE", "\0"),
         ("STATE_FILE", "/nowhere/at/all"),
         ("STATE_FILE", "/usr"),

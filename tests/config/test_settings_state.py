@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from config.settings import Settings, _conflicts, read_settings
 
 
@@ -19,3 +21,18 @@ def test_two_places_for_the_limits_contradict_each_other(tmp_path: Path) -> None
     ((keys, sentence),) = _conflicts(settings)
     assert keys == {"state_file", "redis_url"}
     assert "XERO_PROXY_STATE_FILE and XERO_PROXY_REDIS_URL must not both be given" in sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"tls_cert_file": "/c"}, {"tls_cert_file", "tls_key_file"}),
+        ({"tls_key_file": "/k"}, {"tls_cert_file", "tls_key_file"}),
+        ({"tls_client_ca_file": "/a"}, {"tls_client_ca_file", "tls_cert_file"}),
+    ],
+)
+def test_a_certificate_comes_with_its_key_and_authorities_with_both(
+    given: dict[str, str], named: set[str]
+) -> None:
+    ((keys, _),) = _conflicts(Settings(**given))  # type: ignore[arg-type]  # they are texts alone
+    assert keys == named

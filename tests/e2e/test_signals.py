@@ -8,9 +8,11 @@ import pty
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority
 from tests.e2e.harness import request
 from tests.e2e.test_process import COMMAND, PATIENCE, Process, environ
 
@@ -27,7 +29,7 @@ os.execv(command[0], command)
 """
 
 
-async def begin(terminal: str = "", hang_up: str = "") -> Process:
+async def begin(terminal: str = "", hang_up: str = "", **settings: str) -> Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -37,7 +39,7 @@ async def begin(terminal: str = "", hang_up: str = "") -> Process:
         COMMAND,
         "serve",
         "--simulator",
-        env=environ(),
+        env=environ() | settings,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
@@ -122,3 +124,24 @@ async def test_a_simulator_is_ended_by_the_same_signals(number: signal.Signals, 
     process.process.send_signal(signal.SIGHUP)  # without a terminal it ends nothing
     process.process.send_signal(number)
     assert (await process.ends())[0] == 0
+
+
+async def test_sighup_without_a_terminal_reads_the_certificate_again(
+    begun: list[Process], tmp_path: Path
+) -> None:
+    before, after = Authority("before"), Authority("after")
+    certificate, key = before.issue(tmp_path)
+    files = {"XERO_PROXY_TLS_CERT_FILE": certificate, "XERO_PROXY_TLS_KEY_FILE": key}
+    process = await begin(**files)
+    begun.append(process)
+    for authority in (before, after):
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", process.port, ssl=authority.trusted(), server_hostname="localhost"
+        )
+        writer.write(request())
+        assert b" 200 " in await reader.readline()
+        writer.close()
+        if authority is before:
+            after.issue(tmp_path)  # over the same files
+            process.process.send_signal(signal.SIGHUP)
+            assert (await process.line("certificate"))["action"] == "loaded"

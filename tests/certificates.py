@@ -1,0 +1,78 @@
+"""Certificates made for one test: an authority, and whom it vouches for."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+SINCE = datetime(2020, 1, 1, tzinfo=UTC)
+UNTIL = datetime(2070, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Authority:
+    """Vouches for names; `pem` is its own certificate."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        constraint = x509.BasicConstraints(ca=True, path_length=0)
+        self.certificate = self._signed(self.name, self.key, (constraint, True))
+        self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def issue(self, folder: Path, name: str = "localhost", until: datetime = UNTIL) -> tuple[str, str]:
+        """The files of a certificate for `name` and its key."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        made = self._signed(name, key, (names, False), until)
+        chain, secret = folder / f"{name}.pem", folder / f"{name}.key"
+        chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        secret.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+        return str(chain), str(secret)
+
+    def file(self, folder: Path) -> str:
+        """The file of its own certificate."""
+        path = folder / f"{self.name}.ca.pem"
+        path.write_bytes(self.pem)
+        return str(path)
+
+    def trusted(self, shows: tuple[str, str] | None = None) -> ssl.SSLContext:
+        """A client that trusts this authority, and shows a certificate where it has one."""
+        context = ssl.create_default_context(cadata=self.pem.decode())
+        if shows is not None:
+            context.load_cert_chain(*shows)
+        return context
+
+    def _signed(
+        self,
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        extension: tuple[x509.ExtensionType, bool],
+        until: datetime = UNTIL,
+    ) -> x509.Certificate:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, self.name)])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(SINCE)
+            .not_valid_after(until + timedelta())
+            .add_extension(extension[0], critical=extension[1])
+        )
+        return builder.sign(self.key, hashes.SHA256())

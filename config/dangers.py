@@ -59,6 +59,8 @@ def _is_xero(origin: Origin) -> bool:
 
 def _is_open(address: Address) -> bool:
     """Whether others than this machine may reach it."""
+    if address.is_path:
+        return False
     number = _number(address.host)
     if number is not None:
         return not number.is_loopback

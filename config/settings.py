@@ -264,7 +264,10 @@ def _conflicts(settings: Settings) -> list[tuple[set[str], str]]:
     found = []
     if _same_socket(settings.listen, settings.admin_listen):
         found.append(
-            ({"listen", "admin_listen"}, "XERO_PROXY_ADMIN_LISTEN must not share XERO_PROXY_LISTEN's port")
+            (
+                {"listen", "admin_listen"},
+                f"{PREFIX}ADMIN_LISTEN must not share {PREFIX}LISTEN's port or socket",
+            )
         )
     if bool(settings.tls_cert_file) != bool(settings.tls_key_file):
         sentence = f"{PREFIX}TLS_CERT_FILE and {PREFIX}TLS_KEY_FILE must be given together"
@@ -286,6 +289,8 @@ def _conflicts(settings: Settings) -> list[tuple[set[str], str]]:
 
 
 def _same_socket(one: Address, other: Address) -> bool:
+    if one.is_path or other.is_path:
+        return one.host == other.host
     if one.port != other.port or one.port == 0:
         return False
     return one.host == other.host or bool(_EVERY_HOST & {one.host, other.host})

@@ -15,6 +15,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
 
+_LONGEST_SOCKET = 100
+"""Bytes of a path; Linux takes 107, others fewer."""
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -41,12 +43,21 @@ _FLAGS = {
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a socket listens. Port 0 takes any free port."""
+    """Where a socket listens. Port 0 takes any free port. A host that begins with a slash is the path of a
+    socket of this machine, without a port.
+    """
 
     host: str
     port: int
 
+    @property
+    def is_path(self) -> bool:
+        """Whether it is a socket of this machine's."""
+        return self.host.startswith("/")
+
     def __str__(self) -> str:
+        if self.is_path:
+            return f"unix:{self.host}"
         return f"{_bracketed(self.host)}:{self.port}"
 
 
@@ -167,6 +178,10 @@ def redis_host(url: str) -> str:
 
 
 def _read_address(text: str) -> Address | None:
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        good = path.startswith("/") and path.isprintable() and len(path.encode()) <= _LONGEST_SOCKET
+        return Address(path, 0) if good and Path(path).parent.is_dir() else None
     parts = _host_and_port(text)
     return None if parts is None or parts[1] is None else Address(parts[0], parts[1])
 
@@ -238,7 +253,11 @@ def _read_file(text: str) -> str | None:
     return text if usable and _read_directory(str(path.parent)) else None
 
 
-ADDRESS = Kind("host:port, an IPv6 host in brackets, the port from 0 (any free one) to 65535", _read_address)
+ADDRESS = Kind(
+    "host:port, an IPv6 host in brackets, the port from 0 (any free one) to 65535, or unix: and the path of "
+    f"a socket in a directory that is there, of at most {_LONGEST_SOCKET} bytes",
+    _read_address,
+)
 ORIGIN = Kind("http:// or https:// and a host, with or without a port, and nothing after it", _read_origin)
 HOSTS = Kind(
     "names without a port, comma-separated, a dot in front for a whole domain, or empty", _read_hosts

@@ -8,7 +8,7 @@ _HERE = """\
 xero-proxy passes calls from {callers} on to {upstream}
   its page    {admin}/
   try it      curl -H '{authorization}' -H '{tenant}' \\
-                   -H 'Accept: application/json' {callers}/api.xro/2.0/Organisation
+                   -H 'Accept: application/json' {reach}/api.xro/2.0/Organisation
 """
 _BREAK = """\
   break it    curl -d '{{"offline": {{"tenant": "demo", "seconds": 60}}}}' \\
@@ -20,13 +20,17 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound to
 
 def reached_at(address: Address, port: int, scheme: str = "http") -> str:
     """Where to reach, from this machine, what listens on `address`; `port` is the one that it got."""
+    if address.is_path:
+        return str(address)
     return f"{scheme}://{Address(_WILDCARDS.get(address.host, address.host), port)}"
 
 
 def banner(callers: str, admin: str, *, upstream: str, simulator: str = "") -> str:
     """The lines before the log. All are addresses; `simulator` is that of one that stands in Xero's place."""
+    at_path = callers.startswith("unix:")
     text = _HERE.format(
         callers=callers,
+        reach=callers.replace("unix:", "--unix-socket ", 1) + " http://localhost" if at_path else callers,
         admin=admin,
         upstream=f"a simulated Xero at {simulator}" if simulator else upstream,
         authorization="Authorization: Bearer any" if simulator else "Authorization: Bearer TOKEN",

@@ -138,10 +138,10 @@ class Proxied:
 
 
 @contextlib.asynccontextmanager
-async def downstream(handle: Handler, **timeouts: float) -> AsyncIterator[Proxied]:
+async def downstream(handle: Handler, at: str = "127.0.0.1", **timeouts: float) -> AsyncIterator[Proxied]:
     crashes: list[str] = []
     server = Downstream(handle, refusal, clock=Clock(), crashed=crashes.append, **timeouts)  # type: ignore[arg-type]  # they are timeouts alone
-    port = await server.start("127.0.0.1", 0)
+    port = await server.start(at, 0)
     try:
         yield Proxied(port, server, crashes)
     finally:

@@ -14,16 +14,24 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - looked up
 
 
 def ready(listen: str) -> bool:
-    """Ask the admin port that listens at `listen` (host:port). False for whatever is not a 200."""
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
+    """Ask the admin port at `listen` (host:port, or unix: and a path). False for whatever is not a 200."""
     try:
-        with socket.create_connection((_EVERY_ADDRESS.get(host, host), int(port)), TIMEOUT_SECONDS) as admin:
-            admin.settimeout(TIMEOUT_SECONDS)
+        with _connected(listen) as admin:
             admin.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             return admin.makefile("rb").readline(64).split()[1:2] == [b"200"]
     except (OSError, ValueError):
         return False
+
+
+def _connected(listen: str) -> socket.socket:
+    if listen.startswith("unix:"):
+        admin = socket.socket(socket.AF_UNIX)
+        admin.settimeout(TIMEOUT_SECONDS)
+        admin.connect(listen.removeprefix("unix:"))
+        return admin
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    return socket.create_connection((_EVERY_ADDRESS.get(host, host), int(port)), TIMEOUT_SECONDS)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, NoReturn
 
 from config.settings import Settings
-from config.values import ORIGIN
+from config.values import ORIGIN, Address
 from proxy.app import CannotListen, Sidecar
 from proxy.banner import reached_at
 from proxy.clock import Clock
@@ -45,13 +45,13 @@ async def demo(settings: Settings, seconds: float, display: Display, stop: async
     async with _simulator(options, clock) as simulator:
         scaled = _scaled(settings, scale, simulator.url)
         sidecar = await _listening(scaled, log, clock)
-        callers = Callers(reached_at(settings.listen, sidecar.port), scale, clock)
+        callers = Callers(reached_at(scaled.listen, sidecar.port), scale, clock)
         snapshot, minute_limit = sidecar.scheduler.snapshot, settings.tenant_minute_limit
         witness = Witness(snapshot, minute_limit, simulator, options, callers.tallies)
         frame = _frames(witness, seconds, scaled.offline_backoff_seconds, clock)
         try:
             _trouble(simulator, scale, clock)
-            words = introduction(seconds, scaled, reached_at(settings.admin_listen, sidecar.admin_port))
+            words = introduction(seconds, scaled, reached_at(scaled.admin_listen, sidecar.admin_port))
             showing = asyncio.ensure_future(_show(display, words, frame, clock))
             await _play(callers, sidecar, stop, showing)
             outcome = witness.outcome(load.PACE / scale)
@@ -122,9 +122,19 @@ def _scaled(settings: Settings, scale: float, upstream: str) -> Settings:
         identity_upstream=origin,
         minute_window_seconds=load.MINUTE_SECONDS * scale,
         drain_seconds=DRAIN_SECONDS,
-        state_file="",  # it belongs to the sidecar that serves
+        # These belong to the sidecar that serves; the demo's own callers speak HTTP over TCP.
+        state_file="",
+        tls_cert_file="",
+        tls_key_file="",
+        tls_client_ca_file="",
+        listen=_over_tcp(settings.listen),
+        admin_listen=_over_tcp(settings.admin_listen),
         **{name: getattr(settings, name) * scale / load.PACE for name in SCALED},
     )
+
+
+def _over_tcp(address: Address) -> Address:
+    return Address("127.0.0.1", 0) if address.is_path else address
 
 
 @contextlib.asynccontextmanager

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import resource
 import socket
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 from proxy.clock import Clock, Timer
 
 BACKLOG = 1024
+SOCKET_MODE = 0o660
 RESERVE = 200
 """Descriptors kept for everything but callers, where there are many."""
 BURST = 64
@@ -70,9 +73,13 @@ class Listener:
         self._timer: Timer | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listen; return the port. `::` is every address of both families. Raises OSError naming the address
-        that cannot be had.
+        """Listen; return the port. `::` is every address of both families; a host that begins with a slash is
+        the path of a socket, whose port is 0. Raises OSError naming the address that cannot be had.
         """
+        if host.startswith("/"):
+            self._sockets.append(_socket_at(host))
+            self._listen()
+            return 0
         # An address is not asked for by what this machine has: a container may have no other of IPv6.
         flags = socket.AI_PASSIVE | (0 if ":" in host else socket.AI_ADDRCONFIG)
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
@@ -97,7 +104,10 @@ class Listener:
             self._timer.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
+            path = listening.getsockname() if listening.family == socket.AF_UNIX else ""
             listening.close()
+            if path and _abandoned(path):  # else another process has put its own there
+                Path(path).unlink()
         self._sockets.clear()
 
     def _listen(self) -> None:
@@ -143,3 +153,36 @@ class Listener:
             self._loop.remove_reader(listening)
         if self._timer is None:
             self._timer = self._clock.call_at(self._clock.now() + PAUSE, self._listen)
+
+
+def _socket_at(path: str) -> socket.socket:
+    """A socket that listens at a path, for its owner and group. One that nobody listens at any more is in
+    nobody's way; raises OSError where somebody does, or where something else is there.
+    """
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        try:
+            listening.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not _abandoned(path):
+                raise
+            Path(path).unlink()
+            listening.bind(path)
+        Path(path).chmod(SOCKET_MODE)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _abandoned(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            return Path(path).is_socket()
+        except OSError:
+            return False
+    return False

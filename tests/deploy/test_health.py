@@ -33,7 +33,11 @@ async def answering(answer: bytes, host: str = "127.0.0.1") -> AsyncIterator[int
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_server(converse, host, 0) as server:
+    if host.startswith("/"):
+        server = await asyncio.start_unix_server(converse, host)
+    else:
+        server = await asyncio.start_server(converse, host, 0)
+    async with server:
         yield server.sockets[0].getsockname()[1]
 
 
@@ -70,6 +74,12 @@ async def test_an_ipv6_address_is_understood(listen: str) -> None:
 async def test_anything_but_200_is_unhealthy(answer: bytes) -> None:
     async with answering(answer) as port:
         assert await verdict(f"127.0.0.1:{port}") == 1
+
+
+async def test_an_admin_port_at_a_path_is_asked_there(tmp_path: Path) -> None:
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n", str(tmp_path / "admin.sock")):
+        assert await verdict(f"unix:{tmp_path}/admin.sock") == 0
+    assert await verdict(f"unix:{tmp_path}/other.sock") == 1
 
 
 async def test_a_port_where_nobody_listens_is_unhealthy() -> None:

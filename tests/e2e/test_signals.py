@@ -46,7 +46,8 @@ async def begin(terminal: str = "", hang_up: str = "", **settings: str) -> Proce
     )
     found = Process(process)
     listening = await found.line("listening")
-    found.port = int(listening["listen"].rpartition(":")[2])
+    port = listening["listen"].rpartition(":")[2]
+    found.port = int(port) if port.isdigit() else 0
     return found
 
 
@@ -145,3 +146,18 @@ async def test_sighup_without_a_terminal_reads_the_certificate_again(
             after.issue(tmp_path)  # over the same files
             process.process.send_signal(signal.SIGHUP)
             assert (await process.line("certificate"))["action"] == "loaded"
+
+
+async def test_both_ports_can_be_at_paths(begun: list[Process], tmp_path: Path) -> None:
+    callers, admin = tmp_path / "callers.sock", tmp_path / "admin.sock"
+    process = await begin(XERO_PROXY_LISTEN=f"unix:{callers}", XERO_PROXY_ADMIN_LISTEN=f"unix:{admin}")
+    begun.append(process)
+    for path, asked in ((callers, request()), (admin, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(asked)
+        assert b" 200 " in await reader.readline()
+        writer.close()
+    process.process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.process.wait(), PATIENCE) == 0
+    assert not callers.exists()
+    assert not admin.exists()

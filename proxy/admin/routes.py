@@ -45,6 +45,7 @@ IDLE_SECONDS = 75.0
 BODY_SECONDS = 30.0
 CLOSE_SECONDS = 0.02
 """For an answer that is under way at the end; who watches is not waited for."""
+_HEAD = b"HEAD "
 JSON = "application/json"
 _SILENT = logging.getLogger("aiohttp.unheard")
 _SILENT.disabled = True
@@ -281,9 +282,18 @@ class AdminPort:
 
 
 class _Connection(web.RequestHandler):
-    """As the library's, but for what never became a request: it is answered in JSON and never quoted."""
+    """As the library's, but for what never became a request: it is answered in JSON and never quoted. Of what
+    it was to become only so much is known as tells whether the answer may have a body.
+    """
 
-    __slots__ = ()
+    __slots__ = ("_begun", "_last")
+
+    def data_received(self, data: bytes) -> None:
+        """Keep how the connection and what came last begin."""
+        begun: bytes = getattr(self, "_begun", b"")
+        self._begun = begun + data[: len(_HEAD) - len(begun)]
+        self._last = data[: len(_HEAD)]
+        super().data_received(data)
 
     def handle_error(
         self,
@@ -296,6 +306,8 @@ class _Connection(web.RequestHandler):
         if request.writer.output_size:
             raise ConnectionError("an answer has begun already")
         answer = _problem(status, "This is not HTTP that the admin port understands.")
+        if _HEAD in {self._begun, self._last}:
+            answer.body = None
         answer.headers.update(_HEADERS)
         answer.force_close()
         return answer

@@ -55,6 +55,8 @@ async def test_what_is_no_good_request_is_refused_in_json_and_not_quoted(
         (b"HEAD /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n", b""),
         (b"HEAD /nothing HTTP/1.0\r\n\r\n", b""),
         (b"HEAD /events HTTP/1.0\r\n\r\n", b""),
+        (b"HEAD /livez HTTP/1.1\r\n\r\n", b""),
+        (b"HEAD /livez HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n", b""),
     ],
 )
 async def test_a_health_check_of_an_old_kind_is_answered_and_head_has_no_body(

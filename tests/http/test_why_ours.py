@@ -15,6 +15,7 @@ from aiohttp import web
 from proxy.clock import Clock
 
 Seen = list[web.BaseRequest]
+MENDED = "aiohttp has mended this: see whether what is left is reason enough for a callers' port of our own"
 
 
 @contextlib.asynccontextmanager
@@ -46,22 +47,22 @@ async def test_a_trailer_becomes_a_field_of_the_next_request() -> None:
             b"GET /next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         )
         await reader.read()
-    assert seen[1].headers["Authorization"] == "Bearer another's"
+    assert seen[1].headers["Authorization"] == "Bearer another's", MENDED
 
 
 @pytest.mark.parametrize("sent", [b"GET /\r\n\r\n", b"GET / RTSP/1.0\r\nHost: x\r\n\r\n"])
 async def test_what_is_not_http_1_is_taken_for_it(sent: bytes) -> None:
     async with library() as (reader, writer, seen):
         writer.write(sent)
-        assert b" 200 OK" in await reader.readline()
-    assert len(seen) == 1
+        assert b" 200 OK" in await reader.readline(), MENDED
+    assert len(seen) == 1, MENDED
 
 
 async def test_two_readings_of_where_a_request_of_http_1_0_ends_are_accepted() -> None:
     async with library() as (reader, writer, seen):
         writer.write(b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-        assert b" 200 OK" in await reader.readline()
-    assert len(seen) == 1
+        assert b" 200 OK" in await reader.readline(), MENDED
+    assert len(seen) == 1, MENDED
 
 
 @pytest.mark.parametrize(
@@ -70,14 +71,14 @@ async def test_two_readings_of_where_a_request_of_http_1_0_ends_are_accepted() -
 async def test_a_method_or_version_that_it_does_not_know_is_told_as_400(sent: bytes) -> None:
     async with library() as (reader, writer, _):
         writer.write(sent)
-        assert b" 400 " in await reader.readline()
+        assert b" 400 " in await reader.readline(), MENDED
 
 
 @pytest.mark.looptime
 async def test_whoever_waits_for_100_continue_waits_for_ever() -> None:
     async with library() as (reader, writer, _):
         writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError):  # or aiohttp has mended this
             await asyncio.wait_for(reader.readline(), 600.0)
 
 
@@ -87,5 +88,5 @@ async def test_a_head_that_does_not_end_has_an_hour_and_is_told_nothing() -> Non
     async with library() as (reader, writer, _):
         began = clock.now()
         writer.write(b"GET / HTTP/1.1\r\n")
-        assert await reader.read() == b""
-        assert clock.now() - began > 3600
+        assert await reader.read() == b"", MENDED
+        assert clock.now() - began > 3600, MENDED

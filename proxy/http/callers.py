@@ -336,7 +336,7 @@ class Caller(Connection):
         super().connection_made(transport)
         self._reception.callers.add(self)
         self._reception.deadlines.watch(self)
-        self._due(self._reception.idle_timeout)
+        self._due(LINGER if self.draining else self._reception.idle_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever works on the request that its caller has gone."""
@@ -553,9 +553,10 @@ class Caller(Connection):
     def _hang_up(self, *, wait: bool) -> None:
         """Close. With `wait`, only after a while: closing while bytes still come would destroy the answer."""
         self._paused = False
-        if wait and self.transport.can_write_eof():
+        if wait:
             self._lingering = True
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS has no half of a connection to close
+                self.transport.write_eof()
             self._due(LINGER)
             self.transport.resume_reading()
         else:

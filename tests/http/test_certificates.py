@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from proxy.clock import Clock
-from proxy.http.callers import Call, Downstream
+from proxy.http.callers import LINGER, Call, Downstream, Handler
 from proxy.http.certificates import LOOK_SECONDS, BadCertificate, Certificates, server_context
 from proxy.http.listener import HANDSHAKE_SECONDS
+from proxy.http.response import Truncated
 from tests.certificates import Authority
 from tests.sockets import read_answer, refusal, request
 
@@ -27,6 +28,7 @@ class Port:
     """A callers' port with TLS by the files in `folder`."""
 
     number: int
+    downstream: Downstream
     certificates: Certificates
     told: list[tuple[str, str]] = field(default_factory=list)
 
@@ -48,11 +50,14 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> byt
     return (await read_answer(reader))[1]
 
 
-@contextlib.asynccontextmanager
-async def port(files: tuple[str, str], authorities: str = "") -> AsyncIterator[Port]:
-    async def handle(call: Call) -> None:
-        await call.respond(200, b"OK", (), b"hello" if call.target == b"/" else LARGE)
+async def answer(call: Call) -> None:
+    await call.respond(200, b"OK", (), b"hello" if call.target == b"/" else LARGE)
 
+
+@contextlib.asynccontextmanager
+async def port(
+    files: tuple[str, str], authorities: str = "", handle: Handler = answer
+) -> AsyncIterator[Port]:
     clock = Clock()
     downstream = Downstream(handle, refusal, clock=clock, crashed=pytest.fail)
     told: list[tuple[str, str]] = []
@@ -65,7 +70,7 @@ async def port(files: tuple[str, str], authorities: str = "") -> AsyncIterator[P
     )
     certificates.start()
     try:
-        yield Port(await downstream.start("127.0.0.1", 0), certificates, told)
+        yield Port(await downstream.start("127.0.0.1", 0), downstream, certificates, told)
     finally:
         certificates.close()
         await downstream.close()
@@ -119,6 +124,75 @@ async def test_a_large_answer_is_not_lost_where_its_connection_ends_with_it(tmp_
         reader, writer = await listening.open(authority.trusted())
         writer.write(request(b"GET /large", b"Connection: close"))
         assert (await reader.read()).endswith(LARGE)
+        writer.close()
+
+
+async def test_an_answer_that_comes_before_the_upload_has_ended_is_not_destroyed(tmp_path: Path) -> None:
+    authority = Authority("one")
+    async with port(authority.issue(tmp_path)) as listening:
+        reader, writer = await listening.open(authority.trusted())
+        writer.write(request(b"POST /large", b"Content-Length: 9000000"))
+        writer.write(b"x" * 5_000_000)  # the caller sends whatever it is told, as simple clients do
+        assert (await read_answer(reader))[1] == LARGE
+        writer.close()
+
+
+class Cut:
+    """The rest of a body that Xero has cut."""
+
+    length = None
+
+    async def read(self) -> bytes:
+        raise Truncated
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_body_that_was_cut_does_not_end_as_a_whole_one(tmp_path: Path) -> None:
+    async def cut(call: Call) -> None:
+        await call.respond(200, b"OK", (), b"half", Cut())
+
+    authority = Authority("one")
+    async with port(authority.issue(tmp_path), handle=cut) as listening:
+        reader, writer = await listening.open(authority.trusted())
+        writer.write(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")  # whose body ends with the connection
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize("ahead", [b"", b"x" * 200_000], ids=["idle", "much pipelined"])
+async def test_a_caller_that_leaves_is_noticed(ahead: bytes, tmp_path: Path) -> None:
+    begun, gone = asyncio.Event(), asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        call.on_gone = gone.set
+        begun.set()
+        await gone.wait()
+
+    authority = Authority("one")
+    async with port(authority.issue(tmp_path), handle=wait) as listening:
+        _, writer = await listening.open(authority.trusted())
+        writer.write(request() + ahead)
+        await begun.wait()
+        writer.transport.abort()
+        await asyncio.wait_for(gone.wait(), 5)
+
+
+@pytest.mark.looptime
+async def test_who_shakes_hands_while_it_drains_and_then_asks_nothing_does_not_hold_the_exit(
+    tmp_path: Path,
+) -> None:
+    authority, clock = Authority("one"), Clock()
+    async with port(authority.issue(tmp_path)) as listening:
+        reader, writer = await asyncio.open_connection("127.0.0.1", listening.number)
+        await clock.sleep_until(clock.now() + 0.1)  # it is accepted
+        listening.downstream.drain()
+        await writer.start_tls(authority.trusted(), server_hostname="localhost")
+        began = clock.now()
+        assert await reader.read() == b""
+        assert clock.now() - began < LINGER + 1
         writer.close()
 
 

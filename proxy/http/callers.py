@@ -25,7 +25,6 @@ import select
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -43,25 +42,14 @@ from proxy.http.response import Truncated
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 NO_CONTENT, NOT_MODIFIED = 204, 304
-
-
-class Line(Protocol):
-    """What an answer needs of the caller's connection (`proxy.http.callers`, which imports this file)."""
-
-    transport: asyncio.Transport
-
-    @property
-    def draining(self) -> bool:
-        """Whether answers end their connection."""
-
-    def await_body(self) -> None:
-        """Expect the next piece of the body in time."""
-
-    def no_deadline(self) -> None:
-        """Expect nothing from the caller."""
-
-    async def drain_in_time(self) -> None:
-        """Wait until there is room to write."""
+ONLY_PRIVATE = Own()
+MAX_AHEAD = 64 * 1024
+LINGER = 2.0
+LOOK = 0.5
+"""Seconds between two looks at whether a caller is still there from which nothing is read."""
+NEVER = float("inf")
+_LEFT = getattr(select, "POLLRDHUP", 0)
+"""Where the system knows no such event, that a connection was reset is told all the same."""
 
 
 class Rest(Protocol):
@@ -104,7 +92,7 @@ class Call:
         "target",
     )
 
-    def __init__(self, caller: Line, head: RequestHead, request: Accepted) -> None:
+    def __init__(self, caller: Caller, head: RequestHead, request: Accepted) -> None:
         self._caller = caller
         self.method = head.method
         self.target = request.target
@@ -255,70 +243,14 @@ empty where it is not known.
 """
 
 
-class Connected(Protocol):
-    """A caller's connection (`proxy.http.callers`, which imports this file)."""
-
-    def close_if_idle(self) -> None:
-        """Close unless a request is in hand."""
-
-    def stop_waiting(self) -> None:
-        """Wait no longer for the rest of a body."""
-
-    def cut(self) -> None:
-        """Close at once."""
-
-
-@dataclass(slots=True)
-class Reception:
-    """What all callers' connections share. Timeouts are seconds."""
-
-    handle: Handler
-    refuse: Refuse
-    crashed: Callable[[BaseException], None]
-    clock: Clock
-    deadlines: Deadlines
-    idle_timeout: float
-    head_timeout: float
-    body_timeout: float
-    write_timeout: float
-    own: Own = field(default_factory=Own)
-    draining: bool = False
-    lines: heads.Lines = field(default_factory=heads.Lines)
-    callers: set[Connected] = field(default_factory=set)
-    left: set[asyncio.Task[None]] = field(default_factory=set)
-    """Requests whose caller has gone: an attempt in flight is finished all the same."""
-    empty: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def check_empty(self) -> None:
-        """Note if no connection is left, and while draining no request either."""
-        if not self.callers:
-            self.lines.blocks.clear()
-        if self.draining and not self.callers and not self.left:
-            self.empty.set()
-
-    def forget(self, task: asyncio.Task[None]) -> None:
-        """Note that a request has ended whose caller had gone."""
-        self.left.discard(task)
-        self.check_empty()
-
-
-MAX_AHEAD = 64 * 1024
-LINGER = 2.0
-LOOK = 0.5
-"""Seconds between two looks at whether a caller is still there from which nothing is read."""
-NEVER = float("inf")
-_LEFT = getattr(select, "POLLRDHUP", 0)
-"""Where the system knows no such event, that a connection was reset is told all the same."""
-
-
 class Caller(Connection):
     """A caller's connection."""
 
-    __slots__ = ("_call", "_incoming", "_lingering", "_paused", "_reception", "_task", "_writing")
+    __slots__ = ("_call", "_incoming", "_lingering", "_paused", "_port", "_task", "_writing")
 
-    def __init__(self, reception: Reception) -> None:
+    def __init__(self, downstream: Downstream) -> None:
         super().__init__()
-        self._reception = reception
+        self._port = downstream
         self._incoming = heads.Incoming()
         self._call: Call | None = None
         self._task: asyncio.Task[None] | None = None
@@ -329,27 +261,23 @@ class Caller(Connection):
     @property
     def draining(self) -> bool:
         """Whether answers end their connection."""
-        return self._reception.draining
+        return self._port.draining
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, but not for ever."""
         super().connection_made(transport)
-        self._reception.callers.add(self)
-        self._reception.deadlines.watch(self)
-        self._due(LINGER if self.draining else self._reception.idle_timeout)
+        self._port.callers.add(self)
+        self._port.deadlines.watch(self)
+        self._due(LINGER if self.draining else self._port.idle_timeout)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell whoever works on the request that its caller has gone."""
         super().connection_lost(exc)
-        self._reception.callers.discard(self)
-        self._reception.deadlines.forget(self)
+        self._port.deadlines.forget(self)
         self._incoming.clear()
         if self._call is not None:
             self._call.leave()
-        if self._task is not None:
-            self._reception.left.add(self._task)
-            self._task.add_done_callback(self._reception.forget)
-        self._reception.check_empty()
+        self._port.lose(self, self._task)
 
     def data_received(self, data: bytes) -> None:
         """Take a head, or a piece of the body in hand, or keep what is pipelined behind it."""
@@ -385,7 +313,7 @@ class Caller(Connection):
             self._cut_if_gone()
         elif call is not None:
             if call.inflow is not None and call.inflow.paused:
-                self.deadline = now + self._reception.body_timeout
+                self.deadline = now + self._port.body_timeout
             else:
                 call.stall()
         elif self._incoming.data and not self._lingering:
@@ -402,20 +330,20 @@ class Caller(Connection):
         if head is None:
             begun = bool(self._incoming.data)
             if first and (begun or self.deadline == NEVER):  # so that empty lines do not prolong anything
-                self._due(self._reception.head_timeout if begun else self._reception.idle_timeout)
+                self._due(self._port.head_timeout if begun else self._port.idle_timeout)
             return
         self.deadline = NEVER
         if isinstance(head, Problem):
             self._refuse(head, heads.bodiless(self._incoming.data))
             return
-        request = heads.read_request(head, self._reception.lines)
+        request = heads.read_request(head, self._port.lines)
         if isinstance(request, Problem):
             self._refuse(request, heads.bodiless(head))
         else:
             self._accept(request)
 
     def _accept(self, head: RequestHead) -> None:
-        request = check_request(head, self._reception.own)
+        request = check_request(head, self._port.own)
         if isinstance(request, Problem):
             self._refuse(request, head.method)
             return
@@ -444,7 +372,7 @@ class Caller(Connection):
             inflow.fail(error)
             return
         if self.deadline != NEVER:
-            self._due(self._reception.body_timeout)
+            self._due(self._port.body_timeout)
         if piece:
             inflow.put(piece)
         if framing.done:
@@ -464,17 +392,17 @@ class Caller(Connection):
 
     async def _run(self, call: Call) -> None:
         try:
-            await self._reception.handle(call)
+            await self._port.handle(call)
         except asyncio.CancelledError:
             self.transport.abort()
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: a bug must not reach the caller
-            self._reception.crashed(error)
+            self._port.crashed(place_of(error))
         if call.begun:
             self.reset()
         elif not (call.answered or call.gone):
             call.keep_alive = False
-            status, headers, body = self._reception.refuse(Refusal.INTERNAL, "The proxy failed.", call.method)
+            status, headers, body = self._port.refuse(Refusal.INTERNAL, "The proxy failed.", call.method)
             await call.respond(status, heads.reason_phrase(status), headers, body)
         self._end(call)
 
@@ -486,7 +414,7 @@ class Caller(Connection):
             self._hang_up(wait=bool(self._incoming.data) or not call.body_ended)
         elif self.full:
             self._writing = True
-            self._due(self._reception.write_timeout)
+            self._due(self._port.write_timeout)
         else:
             self._go_on()
 
@@ -494,7 +422,7 @@ class Caller(Connection):
         if self._incoming.data:
             self._loop.call_soon(self._next)
             return
-        self._due(self._reception.idle_timeout)
+        self._due(self._port.idle_timeout)
         if self.draining:
             self.close_if_idle()
 
@@ -516,11 +444,11 @@ class Caller(Connection):
         return gone
 
     def _due(self, seconds: float) -> None:
-        self.deadline = self._reception.clock.now() + seconds
+        self.deadline = self._port.clock.now() + seconds
 
     def await_body(self) -> None:
         """Expect the next piece of the body in time."""
-        self._due(self._reception.body_timeout)
+        self._due(self._port.body_timeout)
 
     def no_deadline(self) -> None:
         """Expect nothing from the caller but that it stays."""
@@ -533,7 +461,7 @@ class Caller(Connection):
         if not self.full and not self.lost:
             return
         self._writing = True
-        self._due(self._reception.write_timeout)
+        self._due(self._port.write_timeout)
         try:
             await self.drain()
         finally:
@@ -543,7 +471,7 @@ class Caller(Connection):
     # --- the end
 
     def _refuse(self, problem: Problem, method: str) -> None:
-        status, headers, body = self._reception.refuse(problem.kind, problem.detail, method)
+        status, headers, body = self._port.refuse(problem.kind, problem.detail, method)
         framing = b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(body)
         head = heads.response_head(status, heads.reason_phrase(status), headers, framing)
         self._incoming.clear()
@@ -561,7 +489,7 @@ class Caller(Connection):
             self.transport.resume_reading()
         else:
             self.transport.close()
-            self._due(self._reception.write_timeout)
+            self._due(self._port.write_timeout)
 
     def stop_waiting(self) -> None:
         """Wait no longer for the rest of a body."""
@@ -577,10 +505,7 @@ class Caller(Connection):
         """Close at once; a request in hand stays among those whose caller has gone."""
         self.transport.abort()
         if self._task is not None:
-            self._reception.left.add(self._task)
-
-
-ONLY_PRIVATE = Own()
+            self._port.left.add(self._task)
 
 
 class Downstream:
@@ -588,6 +513,7 @@ class Downstream:
 
     `head_timeout` bounds a head from its first byte on, `idle_timeout` a connection without a request,
     `body_timeout` the wait for each piece of a request body, `write_timeout` a caller that does not read.
+    `callers` are the connections there are, `left` the requests whose caller has gone.
     `crashed` is told where the handler failed: type and place of the exception, nothing else of it; `late`
     how many seconds late the event loop is, now and then while callers are connected.
     """
@@ -605,18 +531,21 @@ class Downstream:
         body_timeout: float = 30.0,
         write_timeout: float = 300.0,
     ) -> None:
-        self._reception = Reception(
-            handle=handle,
-            refuse=refuse,
-            crashed=lambda error: crashed(place_of(error)),
-            clock=clock,
-            deadlines=Deadlines(clock, late=late),
-            idle_timeout=idle_timeout,
-            head_timeout=head_timeout,
-            body_timeout=body_timeout,
-            write_timeout=write_timeout,
-        )
-        self._clock = clock
+        self.handle = handle
+        self.refuse = refuse
+        self.crashed = crashed
+        self.clock = clock
+        self.deadlines = Deadlines(clock, late=late)
+        self.idle_timeout = idle_timeout
+        self.head_timeout = head_timeout
+        self.body_timeout = body_timeout
+        self.write_timeout = write_timeout
+        self.own = ONLY_PRIVATE
+        self.draining = False
+        self.lines = heads.Lines()
+        self.callers: set[Caller] = set()
+        self.left: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
         self._tls: ssl.SSLContext | None = None
         self._listener: Listener | None = None
 
@@ -630,42 +559,59 @@ class Downstream:
         """Listen; return the port (the one given, or the one chosen for 0). `own` are public names that
         callers may use for the proxy.
         """
-        reception = self._reception
         self._listener = Listener(
-            lambda: Caller(reception),
+            lambda: Caller(self),
             # A request whose caller has gone may still take a connection to Xero.
-            lambda: len(reception.callers) + len(reception.left),
-            self._clock,
+            lambda: len(self.callers) + len(self.left),
+            self.clock,
         )
         self._listener.tls = self._tls
         bound = await self._listener.start(host, port)
-        reception.own = Own(own.hosts | {host.lower().encode()}, own.domains)
+        self.own = Own(own.hosts | {host.lower().encode()}, own.domains)
         return bound
 
     def drain(self) -> None:
         """Stop listening, close idle connections, and let the others end with their answer."""
-        self._reception.draining = True
+        self.draining = True
         if self._listener is not None:
             self._listener.close()
-        for caller in list(self._reception.callers):
+        for caller in list(self.callers):
             caller.close_if_idle()
-        self._reception.check_empty()
+        self._check_empty()
 
     async def finished(self) -> None:
         """Wait, after `drain`, until the last caller has its answer and the last request has ended."""
-        await self._reception.empty.wait()
+        await self._empty.wait()
+
+    def lose(self, caller: Caller, task: asyncio.Task[None] | None) -> None:
+        """Note that a caller has gone; its request, an attempt in flight, is finished all the same."""
+        self.callers.discard(caller)
+        if task is not None:
+            self.left.add(task)
+            task.add_done_callback(self._ended)
+        self._check_empty()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.left.discard(task)
+        self._check_empty()
+
+    def _check_empty(self) -> None:
+        if not self.callers:
+            self.lines.blocks.clear()
+        if self.draining and not self.callers and not self.left:
+            self._empty.set()
 
     def stop_waiting(self) -> None:
         """Wait no longer for what callers have still to send; they are answered."""
-        for caller in list(self._reception.callers):
+        for caller in list(self.callers):
             caller.stop_waiting()
 
     async def close(self) -> None:
         """Cut every connection that is left and cancel the handler of every request."""
         self.drain()
-        for caller in list(self._reception.callers):
+        for caller in list(self.callers):
             caller.cut()
-        tasks = list(self._reception.left)
+        tasks = list(self.left)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

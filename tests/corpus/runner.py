@@ -172,8 +172,8 @@ def run_requests(rows: Iterable[Row], names: frozenset[bytes], *, cut: bool = Fa
 
     async def main() -> dict[str, Outcome]:
         async with recorder() as origin, _unlimited(origin) as proxy:
-            reception = proxy.car._downstream._reception
-            reception.own = Own(reception.own.hosts | names)
+            downstream = proxy.car._downstream
+            downstream.own = Own(downstream.own.hosts | names)
             with patch("proxy.core.answers.route.has_credentials", return_value=True):  # no row has any
                 outcomes = await run(proxy.car.port, origin, rows, cut=cut)
         assert not origin.halves

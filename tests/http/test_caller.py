@@ -164,10 +164,10 @@ async def test_methods_are_told_apart_by_case(method: bytes) -> None:
 
 async def test_what_was_read_of_requests_is_kept_no_longer_than_some_caller_is_connected() -> None:
     async with downstream(ok) as proxied:
-        reception = proxied.downstream._reception
+        shared = proxied.downstream
         async with caller(proxied.port) as (reader, writer):
             writer.write(request(b"GET /"))
             await read_answer(reader)
-            assert reception.lines.blocks
-        await until(lambda: not reception.callers)
-        assert not reception.lines.blocks
+            assert shared.lines.blocks
+        await until(lambda: not shared.callers)
+        assert not shared.lines.blocks

@@ -49,8 +49,8 @@ async def crowded(slow: Slow) -> AsyncIterator[tuple[Proxied, asyncio.StreamWrit
 
 
 async def _callers(proxied: Proxied) -> list[Any]:
-    await until(lambda: proxied.downstream._reception.callers)
-    return list(proxied.downstream._reception.callers)
+    await until(lambda: proxied.downstream.callers)
+    return list(proxied.downstream.callers)
 
 
 @pytest.mark.looptime
@@ -70,9 +70,9 @@ async def test_a_caller_that_reads_no_answer_is_cut_off_whatever_it_has_sent_ahe
         writer.write(b"".join(MANY[:ahead]))
         await until(lambda: answered)
         await passes(WRITE_TIMEOUT - 5)
-        assert proxied.downstream._reception.callers
+        assert proxied.downstream.callers
         await passes(10)
-        assert not proxied.downstream._reception.callers
+        assert not proxied.downstream.callers
     assert answered == [b"/0"]
     assert proxied.crashes == []
 
@@ -93,11 +93,11 @@ async def test_a_caller_that_reads_no_answer_is_cut_off_however_long_it_goes_on_
         for _ in range(round(WRITE_TIMEOUT) - 5):
             writer.write(MANY[0])
             await passes(1.0)
-        assert proxied.downstream._reception.callers
+        assert proxied.downstream.callers
         for _ in range(10):
             writer.write(MANY[0])
             await passes(1.0)
-        assert not proxied.downstream._reception.callers
+        assert not proxied.downstream.callers
     assert answered == [b"/0"]
     assert proxied.crashes == []
 
@@ -115,7 +115,7 @@ async def test_a_caller_that_leaves_behind_what_it_sent_ahead_is_noticed_within_
         await passes(1.1)
         assert slow.told == ["gone"]
         slow.answer.set()
-        await until(lambda: not proxied.downstream._reception.callers)
+        await until(lambda: not proxied.downstream.callers)
     assert [call.target for call in slow.calls] == [b"/0"]
 
 
@@ -128,7 +128,7 @@ async def test_what_a_caller_sent_ahead_is_not_begun_once_it_has_gone(reset: boo
         writer.close()
         await writer.wait_closed()
         slow.answer.set()
-        await until(lambda: not proxied.downstream._reception.callers)
+        await until(lambda: not proxied.downstream.callers)
     assert [call.target for call in slow.calls] == [b"/0"]
 
 

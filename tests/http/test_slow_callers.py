@@ -33,7 +33,7 @@ async def test_a_malformed_chunk_ends_the_wait_for_the_body_at_once() -> None:
         caller(proxied.port) as (reader, writer),
     ):
         writer.write(request(b"POST /", b"Transfer-Encoding: chunked", body=b"3\r\nab"))
-        await until(lambda: proxied.downstream._reception.callers)
+        await until(lambda: proxied.downstream.callers)
         writer.write(b"cX\r\n")
         assert status((await read_answer(reader))[0]) == 400
         assert await reader.read() == b""
@@ -57,7 +57,7 @@ async def test_a_caller_that_leaves_is_noticed_while_it_waits() -> None:
             assert [call.gone for call in calls] == [False]
         await gone
         assert [call.gone for call in calls] == [True]
-        await until(lambda: not proxied.downstream._reception.callers)
+        await until(lambda: not proxied.downstream.callers)
     assert proxied.crashes == []
 
 
@@ -83,7 +83,7 @@ async def test_a_caller_that_leaves_during_the_answer_ends_the_upstream_read() -
             writer.write(request())
             await reader.readexactly(1000)
             writer.transport.abort()
-        await until(lambda: not proxied.downstream._reception.callers)
+        await until(lambda: not proxied.downstream.callers)
     assert proxied.crashes == []
 
 
@@ -156,5 +156,5 @@ async def test_a_caller_that_does_not_read_is_cut_off() -> None:
         await until(lambda: seen.requests)
         clock = Clock()
         await clock.sleep_until(clock.now() + 320)
-        assert not proxied.downstream._reception.callers
+        assert not proxied.downstream.callers
     assert proxied.crashes == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -13,6 +13,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 SINCE = datetime(2020, 1, 1, tzinfo=UTC)
 UNTIL = datetime(2070, 1, 1, tzinfo=UTC)
+SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    crl_sign=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 @dataclass
@@ -24,14 +35,14 @@ class Authority:
     def __post_init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         constraint = x509.BasicConstraints(ca=True, path_length=0)
-        self.certificate = self._signed(self.name, self.key, (constraint, True))
+        self.certificate = self._signed(self.name, self.key, (constraint, True), (SIGNS, True))
         self.pem = self.certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, folder: Path, name: str = "localhost", until: datetime = UNTIL) -> tuple[str, str]:
         """The files of a certificate for `name` and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
-        made = self._signed(name, key, (names, False), until)
+        made = self._signed(name, key, (names, False), until=until)
         chain, secret = folder / f"{name}.pem", folder / f"{name}.key"
         chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
         secret.write_bytes(
@@ -60,7 +71,7 @@ class Authority:
         self,
         name: str,
         key: ec.EllipticCurvePrivateKey,
-        extension: tuple[x509.ExtensionType, bool],
+        *extensions: tuple[x509.ExtensionType, bool],
         until: datetime = UNTIL,
     ) -> x509.Certificate:
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -72,7 +83,10 @@ class Authority:
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(SINCE)
-            .not_valid_after(until + timedelta())
-            .add_extension(extension[0], critical=extension[1])
+            .not_valid_after(until)
         )
+        of_authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        of_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        for extension, critical in (*extensions, (of_authority, False), (of_key, False)):
+            builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self.key, hashes.SHA256())

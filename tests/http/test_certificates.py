@@ -206,6 +206,12 @@ async def test_with_authorities_a_caller_needs_a_certificate(tmp_path: Path) -> 
                 await listening.asks(authority.trusted(shows))
 
 
+async def test_callers_are_looked_at_alike_by_each_python(tmp_path: Path) -> None:
+    flags = server_context(*Authority("one").issue(tmp_path), "").verify_flags
+    assert flags & ssl.VERIFY_X509_STRICT
+    assert flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
 async def test_an_authority_that_was_taken_out_lets_nobody_in_any_more(tmp_path: Path) -> None:
     authority, before, after = Authority("one"), Authority("before"), Authority("after")
     shown, later = before.issue(tmp_path, "app"), after.issue(tmp_path, "later")

@@ -25,7 +25,7 @@ E = TypeVar("E", bound=StrEnum)
 _GARBAGE = "upstream_garbage"
 _HUNDREDS = {"2xx": 2, "3xx": 3, "4xx": 4, "5xx": 5}
 _SECONDS = {"retry_after", "offline", "backoff"}
-_SUBJECTS = {"status", "failure", "made"}
+_SUBJECTS = {"status", "failure"}
 _CONDITIONS = {"header", "body", "api", "kept"}
 _MEANING = {"execution", "hold", "limit", "healthy", "breaks", "access", "proves"}
 _KEYS = _SUBJECTS | _CONDITIONS | _MEANING | {"class", "source"}
@@ -73,7 +73,7 @@ def _add(draft: _Draft, where: str, row: dict[str, Any], sources: dict[str, str]
         for status in row["status"] if isinstance(row["status"], list) else [row["status"]]:
             _add_status(draft, where, status, Row(response, match))
     elif len(subjects) != 1 or match is not None or row[subjects.pop()] is not True:
-        raise BadTable(f"{where}: needs a status, or failure = true or made = true and no conditions")
+        raise BadTable(f"{where}: needs a status, or failure = true and no conditions")
     elif response.name in draft.named:
         raise BadTable(f"{where}: there is such a row already")
     else:

@@ -18,7 +18,7 @@ from config.values import Address
 from proxy import __version__
 from proxy.admin.routes import Admin, AdminPort
 from proxy.clock import Clock
-from proxy.core.answers.answers import Asked, failed
+from proxy.core.answers.answers import failed, written
 from proxy.core.answers.idempotency import Keys
 from proxy.core.answers.marks import date, marks
 from proxy.core.answers.retry import Backoff, Budgets
@@ -221,13 +221,14 @@ class Sidecar:
         record = Record(id=os.urandom(8).hex(), arrived=self._clock.now(), method=method)
         refusal = Refusal(kind)
         name = REFUSED.get(refusal, "invalid_request")
-        answer = failed(name, detail, Asked(record.id), status=refusal.status)
+        answer = failed(name, detail, status=refusal.status)
+        headers, body = written(answer, record.id)
         record.concluded(name, answer.status, answer.error)
-        record.bytes_out = 0 if method == "HEAD" else len(answer.body)
+        record.bytes_out = 0 if method == "HEAD" else len(body)
         self.telemetry.request(record, 0.0)
         own = marks(name, 0, 0.0, 0.0, error=answer.error)
         allow = ((b"Allow", ", ".join(sorted(METHODS)).encode()),) if refusal is Refusal.METHOD else ()
-        return answer.status, (date(self._clock.wall()), *answer.headers, *allow, *own), answer.body
+        return answer.status, (date(self._clock.wall()), *headers, *allow, *own), body
 
     def _certificate(self, action: str, detail: str) -> None:
         if action == "loaded":

@@ -14,15 +14,14 @@ from contextlib import closing
 from functools import partial
 from math import inf
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from config.apis import load_apis
 from config.responses import RESPONSES
 from config.settings import describe
 from proxy.app import REFUSED
-from proxy.core.answers.answers import STATUSES, TEXTS, Answer, Asked, expired, failed, refused, unrouted
-from proxy.core.answers.retry import Again, Backoff, Budget, History, decide
+from proxy.core.answers.answers import OWN, Answer, Form, failed, refused, written
+from proxy.core.answers.retry import Again, Backoff, Budget, decide
 from proxy.core.limits.holds import FAILING
 from proxy.core.line.refusal import Why
 from proxy.core.model import Access, Execution, Limit, ResponseClass
@@ -32,14 +31,16 @@ from proxy.observe.gauges import EVERYBODY
 from proxy.observe.label_names import OTHER, TENANTS_MAX
 from proxy.observe.store_telemetry import OUTCOMES
 from proxy.observe.telemetry import METHODS
-from proxy.request.job import Job
-from proxy.request.pipeline import CALLER_LEFT, CALLER_LEFT_STATUS
+from proxy.request.attempt import Gone
+from proxy.request.attempts import BACKOFF
+from proxy.request.pipeline import CALLER_LEFT
 from proxy.request.refreshes import REFRESH, Source
 from proxy.request.replies import GATEWAY_TIMEOUT, unkept
 from proxy.stores.link import OTHER_REASONS, REASONS
 from proxy.stores.state_file import REASONS as FILE_REASONS
 from tests.clients.matrix import CLIENTS
 from tests.clients.matrix import rows as scenarios
+from tests.core.answers.requests import tried
 from tests.observe.test_telemetry import REQUEST_FIELDS
 from tests.operators import Operators, use_everything
 from tests.simulator.tables import controls, failures, orders, resources
@@ -48,45 +49,7 @@ ROOT = Path(__file__).parents[1]
 STORE_ERRORS = {*REASONS.values(), *OTHER_REASONS, *FILE_REASONS.values(), "other"}
 FILES = (ROOT / "README.md", ROOT / "deploy/reference.md")
 BLOCK = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->\n", re.DOTALL)
-ASKED = Asked("0123456789abcdef")
 BAR = "\\|"
-
-WHEN = {
-    "refused_minute": "the organisation's calls of this minute are spent, the next free one comes too late",
-    "refused_day": "the organisation's calls of this day are spent",
-    "refused_concurrent": "the organisation's slots stayed taken until the request's deadline",
-    "refused_appminute": "the app's calls of this minute are spent, over all organisations",
-    "unauthenticated": "a request to the API host without `Authorization` or with an empty one; Xero's words",
-    "refused_expired": "Xero called the same token expired less than 5 s ago; another token passes at once",
-    "refused_offline": "the organisation is offline for longer than the request may wait",
-    "refused_maintenance": "the API is held for maintenance for longer than the request may wait",
-    "refused_unavailable": "the API is held as unavailable for longer than the request may wait",
-    "refused_failing": "the API, its use by this organisation, or the host is held because it kept failing",
-    "refused_deadline": "its time was up, and nothing that is known stood in the way",
-    "queue_full": "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting; a 429 that names the limit "
-    "they wait for, Xero's own words where that is a hold",
-    "draining": "the process is ending, and the request cannot be done in time",
-    "spool_full": "neither memory nor disk has room for the request's body",
-    "body_too_large": "the body exceeds `MAX_BODY_BYTES`",
-    "body_timeout": "the head took longer than 20 s, or no byte of the body came for 30 s",
-    "invalid_request": "no strict HTTP: malformed, badly framed or with two of a field that there is one of "
-    "(400), a target over 16 KiB (414), another "
-    "`Expect` (417), a head over its bounds (431), another version (505)",
-    "tenant_invalid": "`Xero-Tenant-Id` is not one name of at most 100 printable characters",
-    "method_not_allowed": "a method that Xero does not know; `Allow` lists the others",
-    "misdirected": "`Host` or the target names another host",
-    "internal": "a bug; the log line `crashed` says where",
-    "outcome_unknown": "nobody knows whether a write was executed: it is not sent again; 504 after a timeout",
-    "connect_failed": "no connection to Xero came about; also for who waited while one request tried",
-    "dns_failed": "Xero's name could not be resolved; as above",
-    "tls_failed": "the TLS handshake failed: certificate, protocol, or no TLS at all; as above",
-    "upstream_reset": "the connection broke before the head of the answer",
-    "upstream_truncated": "the answer broke off; nothing of it was passed on",
-    "upstream_garbage": "the answer was no HTTP",
-    "upstream_timeout": "no whole answer, or no first 64 KiB of one, came within `UPSTREAM_TIMEOUT_SECONDS`",
-    CALLER_LEFT: "nobody was left to be answered; in the log and the metrics alone",
-}
-"""When the proxy answers with a class, for people."""
 
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
@@ -120,15 +83,14 @@ def settings() -> str:
 
 def own_answers() -> dict[str, list[Answer]]:
     """Every answer of the proxy's own, as it is made, by its class; those of one class differ in status."""
-    job = cast("Job", SimpleNamespace(asked=ASKED))
-    made = [refused("", each, 1.0, "then", ASKED) for each in (*Limit, *TEXTS, FAILING, "")]
-    made += [refused(why, "", 1.0, "then", ASKED) for why in (Why.QUEUE_FULL, Why.DRAINING)]
-    made.append(refused(Why.QUEUE_FULL, Limit.CONCURRENT, 1.0, "then", ASKED))
-    made += [each for problem in BodyProblem if (each := unkept(job, problem)) is not None]
-    made += [failed(REFUSED.get(each, "invalid_request"), "", ASKED, status=each.status) for each in Refusal]
-    made += [failed(each, "", ASKED) for each in STATUSES]
-    made += [expired(ASKED), unrouted("unauthenticated", ASKED)]
-    made.append(failed("outcome_unknown", "", ASKED, status=GATEWAY_TIMEOUT))
+    held = (name.removeprefix("refused_") for name, own in OWN.items() if own.form is Form.TEXT)
+    made = [refused("", each, 1.0, "then") for each in (*Limit, *held, FAILING, "")]
+    made += [refused(why, "", 1.0, "then") for why in (Why.QUEUE_FULL, Why.DRAINING)]
+    made.append(refused(Why.QUEUE_FULL, Limit.CONCURRENT, 1.0, "then"))
+    made += [each for problem in BodyProblem if isinstance(each := unkept(problem), Answer)]
+    made += [failed(REFUSED.get(each, "invalid_request"), status=each.status) for each in Refusal]
+    made += [failed(each) for each in OWN if each != CALLER_LEFT]
+    made.append(failed("outcome_unknown", status=GATEWAY_TIMEOUT))
     found: dict[str, list[Answer]] = {}
     for answer in made:
         same = found.setdefault(answer.name, [])
@@ -138,30 +100,28 @@ def own_answers() -> dict[str, list[Answer]]:
 
 
 def answers() -> str:
-    failures = {row["class"] for row in document()["row"] if row.get("failure")}
     made = own_answers()
     rows: list[tuple[object, ...]] = []
-    for name, when in WHEN.items():
+    for name, own in OWN.items():
         same = made.get(name)
         if same is None:
-            rows.append((f"`{name}`", CALLER_LEFT_STATUS, "none", "", "", when))
+            rows.append((f"`{name}`", own.status, "none", "", "", own.when))
             continue
-        headers = {key.lower(): value.decode() for key, value in same[0].headers}
-        body = f"text `{same[0].body.decode()}`" if same[0].body in TEXTS.values() else "JSON"
+        written_headers, told = written(same[0], "0123456789abcdef")
+        headers = {key.lower(): value.decode() for key, value in written_headers}
+        body = f"text `{told.decode()}`" if own.form is Form.TEXT else "JSON"
         if problem := headers.get(b"x-rate-limit-problem"):
             body += f", `X-Rate-Limit-Problem: {problem}`"
         statuses = ", ".join(map(str, sorted(answer.status for answer in same)))
-        error = "what failed" if name in failures else f"`{same[0].error}`"
+        error = f"`{own.error}`" if own.error else "what failed"
         wait = "yes" if b"retry-after" in headers else "no"
-        rows.append((f"`{name}`", statuses, body, error, wait, when))
+        rows.append((f"`{name}`", statuses, body, error, wait, own.when))
     return table(("class", "status", "body", "`error=`", "`Retry-After`", "when"), rows)
 
 
 def responses() -> str:
     rows = []
     for row in document()["row"]:
-        if "made" in row:
-            continue
         executed = f"{row['execution']}, proves" if row.get("proves") else row["execution"]
         status = row.get("status", "no answer")
         statuses = ", ".join(map(str, status)) if isinstance(status, list) else status
@@ -210,10 +170,10 @@ def retries() -> str:
     for name, (method, keyed) in requests.items():
         cells = [name]
         for execution in Execution:
-            history = History(method, keyed, key_used_at=0.0 if keyed else None)
+            attempt = tried(method, keyed=keyed, key_used_at=0.0 if keyed else None)
             row = ResponseClass("any", execution)
-            history.record(row)
-            decision = decide(history, row, None, inf, 0.0, 0.0, 0.0, Backoff(), Budget(1.0))
+            attempt.record(row)
+            decision = decide(attempt, row, None, inf, 0.0, 0.0, 0.0, Backoff(), Budget(1.0))
             cells.append("yes" if isinstance(decision, Again) else "no")
         rows.append(cells)
     return table(("", *(f"`{execution}`" for execution in Execution)), rows)
@@ -242,7 +202,7 @@ def labels() -> str:
         ("`class`", "a class of the tables above"),
         ("`app`", "as `tenant`, for the first 1,000 pairs of both"),
         ("`limit` of `limit`, `limit_remaining`", code(Limit)),
-        ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, REFRESH, "backoff", "none"}))),
+        ("`limit` of `queue_wait_seconds`", code(sorted({*Limit, *held, REFRESH, BACKOFF, "none"}))),
         ("`method`", code(sorted(METHODS | {OTHER}))),
         ("`reason` of `connections_lost`", code(sorted(disconnects))),
         ("`reason` of `hold_seconds`, `holds_total`", code(sorted(held))),
@@ -253,7 +213,7 @@ def labels() -> str:
         ("`reason` of `retries_suppressed_total`", code(sorted(said_to("Stop")))),
         ("`reason` of `shed_total`", code(sorted({*Why} | said_to("shed")))),
         ("`source`", code(sorted(Source))),
-        ("`stage`", code(sorted(said_to("left_at") | {"response"}))),
+        ("`stage`", code(sorted(Gone))),
         ("`status`", f"`100` to `599`, `{OTHER}`"),
         ("`tenant`", tenants),
     )

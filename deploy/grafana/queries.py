@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from config.responses import load_responses
+from proxy.core.answers.answers import OWN
 
 NOBODY_ANSWERED = "caller_left"
-MADE = "|".join(sorted(load_responses().named.keys() - {NOBODY_ANSWERED}))
+MADE = "|".join(sorted(OWN.keys() - {NOBODY_ANSWERED}))
 """Classes of the answers that the proxy makes itself."""
 ERRORS = 'status=~"429|5.."'
 """What a caller cannot mend by changing its request."""

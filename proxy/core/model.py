@@ -14,6 +14,11 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields as they were received: order, repetition, case and bytes are kept."""
 
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+REPEATABLE = SAFE | {"DELETE"}
+"""Methods of requests that may be executed twice."""
+
+
 class Execution(StrEnum):
     """What is known about whether Xero executed an attempt. The retry table's columns."""
 
@@ -92,6 +97,29 @@ class Route(NamedTuple):
     template: str
     keys: bool = False
     slow: bool = False
+
+
+class Request(NamedTuple):
+    """What the caller sent, as far as the proxy looks at it, and until when it wants an answer. Nothing in it
+    changes.
+
+    `counts_as` is the least safe of its method and those that it asks for in its place. `arrived` and
+    `deadline` are the clock's. `headers` go on to Xero, `key` is its idempotency key, `authorization` its
+    credentials; None where there are none.
+    """
+
+    id: str
+    method: str
+    target: bytes
+    route: Route
+    counts_as: str
+    arrived: float
+    deadline: float
+    urgency: int = 3
+    headers: Headers = ()
+    key: bytes | None = None
+    authorization: bytes | None = None
+    accept: bytes = b""
 
 
 class Access(StrEnum):

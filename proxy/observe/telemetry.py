@@ -16,6 +16,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, GCCollector, Info, PlatformCollector, ProcessCollector
 
 from config.values import TenantLabel
+from proxy.core.answers.tried import Tried
 from proxy.core.limits.holds import HoldAction, HoldChange
 from proxy.core.model import LimitChange, Route
 from proxy.core.tokens.connections import ConnectionChange
@@ -75,6 +76,15 @@ class Record:
         """Note where the request goes and whose it is."""
         self.app, self.tenant = route.app, route.tenant or ""
         self.api, self.route = route.api, route.template
+
+    def tried(self, tried: Tried) -> None:
+        """Note what came of all attempts, and what was waited for."""
+        self.attempts, self.sends = tried.attempts, tried.sends
+        self.upstream_seconds, self.received = tried.upstream_seconds, tried.received
+        self.correlation_id, self.detail = tried.correlation_id, tried.detail
+        if waited := tried.waited:
+            self.queue_seconds = sum(waited.values(), 0.0)
+            self.limit = max(waited, key=lambda limit: waited[limit])
 
     def concluded(self, class_: str, status: int, error: str = "") -> None:
         """Note the answer."""

@@ -13,7 +13,7 @@ from hashlib import blake2b
 
 from proxy.clock import Clock
 from proxy.core.answers.route import DEFAULT_APP
-from proxy.core.model import Access, ConnectionView, ResponseClass, Route
+from proxy.core.model import Access, ConnectionView, Request, ResponseClass
 from proxy.core.tokens.connections import ConnectionChange, Connections
 from proxy.core.tokens.remembered import Remembered
 from proxy.core.tokens.request import TokenRequest
@@ -42,10 +42,11 @@ class AccessMemory:
             return False
         return bool(self._expired.get(_hash(authorization), self._clock.now()))
 
-    def learn(self, route: Route, authorization: bytes | None, row: ResponseClass, sent_at: float) -> None:
+    def learn(self, request: Request, row: ResponseClass, sent_at: float) -> None:
         """Take note of the answer to a call that was sent at `sent_at`."""
         if row.access is None and not self._connections:
             return
+        route, authorization = request.route, request.authorization
         if row.access is Access.EXPIRED and authorization is not None:
             now = self._clock.now()
             self._expired.forget(now)

@@ -1,34 +1,78 @@
 """One attempt: send → classify → settle.
 
 An attempt is finished and accounted for whatever becomes of its caller. Its permit is settled exactly once,
-when it is known what the answer means, and released when upstream has delivered the whole body.
+when it is known what the answer means, and released when upstream has delivered the whole body. What an
+answer means counts as soon as that is known, be its last byte yet to come: its hold begins or ends and its
+limits are learned, so that the others need not wait for the rest.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 from functools import partial
+from typing import Protocol
 
-from proxy.clock import Clock
+from proxy.clock import Clock, Timer
 from proxy.core.answers.answers import Answer
-from proxy.core.answers.classify import ResponseTable, classify, failure_class
-from proxy.core.answers.idempotency import Keys
+from proxy.core.answers.classify import ResponseTable, classify, failure_class, foresee
+from proxy.core.answers.tried import Tried
 from proxy.core.limits.decision import Permit, Settlement
 from proxy.core.model import Execution, Failure, ResponseClass
 from proxy.core.wire.fields import Fields
-from proxy.core.wire.response_headers import correlation_id, left_after, pause_seconds
+from proxy.core.wire.response_headers import left_after, pause_seconds
+from proxy.http.body import Body
 from proxy.http.response import Response
 from proxy.http.upstream import Outbound, Upstream
-from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
-from proxy.request.hearing import Hearing
-from proxy.request.job import Job
-from proxy.request.replies import refuse_outlived
 from proxy.waiting.scheduler import Scheduler
 
 KNOWN_SECONDS = 60.0
 """For so long a failure to connect says how it is: within that time one request tries again, here or
 elsewhere.
 """
+REST_SECONDS = 0.05
+"""An answer whose rest comes within this time is accounted for once, when all of it is there."""
+
+
+class Caller(Protocol):
+    """Who wants the answer: `on_gone` is called when nobody does any more."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether nobody does."""
+
+    on_gone: Callable[[], object] | None
+
+
+class Gone(StrEnum):
+    """In which stage the caller left, so that there is nobody to be answered."""
+
+    BODY = "body"
+    QUEUE = "queue"
+    UPSTREAM = "upstream"
+    RESPONSE = "response"
+
+
+@dataclass(slots=True)
+class Ended:
+    """How an attempt ended, after how long; `retry_after` is the response's, in seconds."""
+
+    outcome: Response | Failure
+    row: ResponseClass
+    retry_after: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is known."""
+        return isinstance(self.outcome, Failure) or self.outcome.complete
+
+
+Reached = Ended | Answer | Gone
+"""How the attempts at a request ended, or the answer where it was refused before or between them."""
 
 
 class Sender:
@@ -39,18 +83,14 @@ class Sender:
         upstream: Upstream,
         scheduler: Scheduler,
         table: ResponseTable,
-        telemetry: Telemetry,
         access: AccessMemory,
         clock: Clock,
-        keys: Keys,
     ) -> None:
         self._upstream = upstream
         self._scheduler = scheduler
         self._table = table
-        self._telemetry = telemetry
         self._access = access
         self._clock = clock
-        self._keys = keys
         self._unreached: tuple[Failure, float] | None = None
 
     def trouble(self) -> Failure | None:
@@ -60,83 +100,70 @@ class Sender:
         failure, at = self._unreached
         return failure if self._clock.now() - at < KNOWN_SECONDS else None
 
-    def heed_key(self, job: Job) -> Answer | None:
-        """Bound the wait by the life of a key that was used before; the answer where that is over."""
-        if job.history.keyed and not job.history.own_key:
-            elapsed = self._clock.elapsed()
-            job.heed_others(self._keys, elapsed)
-            job.bound_by_key(self._clock.now(), elapsed)
-            if elapsed >= job.history.key_ends():
-                return refuse_outlived(job)
-        return None
-
-    async def attempt(self, job: Job) -> tuple[Response | Failure, ResponseClass]:
-        """Send once and learn from what comes back. The job's permit, where limits apply, is its no longer
-        when it is returned or is sure to be: whatever else happens, `break_off` is to follow.
+    async def attempt(
+        self, caller: Caller, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
+    ) -> Ended:
+        """Send once, before `deadline`, and learn from what comes back. The permit, where limits apply, is
+        returned or is sure to be at the end; where there is none, `break_off` is to follow.
         """
-        began, permit, route = self._clock.now(), job.permit, job.route
-        if job.history.keyed:
-            job.use_key(self._keys, self._clock.elapsed(), began)
-        job.sending = True
-        hearing = None if permit is None else self._hearing(job, permit)
-        outbound = Outbound(
-            route.host,
-            job.call.method,
-            job.call.target,
-            job.headers(),
-            job.body,
-            job.history.key_ends(),
-            None if hearing is None else hearing.heard,
-            max(job.deadline, job.ticket.prompt_until),
-        )
-        try:
-            outcome = await self._upstream.send(outbound)
-        except BaseException:
-            self._count(job, failure_class(self._table, "upstream_reset"), began)
-            raise
-        finally:
-            if hearing is not None:
-                hearing.close()
-        row = self._classify(job, outcome)
-        settlement = self._settlement(job, outcome, row)
-        self._count(job, row, began)
-        whole = not isinstance(outcome, Response) or outcome.complete
+        began = self._clock.now()
+        outcome = await self._send(caller, tried, permit, body, deadline)
+        row = self._classify(tried.request.route.api, outcome)
+        ended = Ended(outcome, row, seconds=self._clock.now() - began)
+        if isinstance(outcome, Response):
+            settlement = _learned(tried, row, outcome.fields, outcome.head_at, self._clock.wall())
+            ended.retry_after = settlement.retry_after
+        else:
+            settlement = Settlement(row, outcome.sent, self._clock.now(), again=tried.broke)
         if permit is not None:
             self._note_reach(outcome, row)
-            self._access.learn(route, job.authorization, row, began)
+            self._access.learn(tried.request, row, began)
             if not permit.settled:
-                await self._scheduler.settle(permit, settlement, ended=whole)
-        job.broke |= row.breaks
-        if isinstance(outcome, Response) and not whole:
+                await self._scheduler.settle(permit, settlement, ended=ended.whole)
+        if isinstance(outcome, Response) and not outcome.complete:
             outcome.read_ahead(lambda _whole: self._release(permit))
         else:
             self._release(permit)
-        job.permit = None
-        return outcome, row
+        return ended
 
-    async def break_off(self, job: Job) -> None:
-        """Return a permit whose attempt did not come to its end: it failed here, or was cut at shutdown. What
-        was sent may have reached Xero.
+    async def break_off(self, permit: Permit) -> None:
+        """Return the permit of an attempt that did not come to its end: it failed here, or was cut at
+        shutdown. What was sent may have reached Xero.
         """
-        permit, job.permit = job.permit, None
-        if permit is None:
-            return
         if not permit.settled:
-            row = failure_class(self._table, "upstream_reset" if job.sending else "refused_expired")
-            await self._scheduler.settle(permit, Settlement(row, job.sending, self._clock.now()))
+            lost = failure_class(self._table, "upstream_reset")
+            await self._scheduler.settle(permit, Settlement(lost, True, self._clock.now()))
         self._release(permit)
 
-    def _hearing(self, job: Job, permit: Permit) -> Hearing:
-        if permit.probes:
-            job.when_gone(partial(self._scheduler.let_go, permit))
-            if job.gone():
-                self._scheduler.let_go(permit)
-        return Hearing(self._table, self._clock, job.route.api, partial(self._account, job, permit))
+    async def _send(
+        self, caller: Caller, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
+    ) -> Response | Failure:
+        request, hearing = tried.request, None
+        if permit is not None:
+            hearing = _Hearing(self._table, self._clock, self._scheduler, tried, permit)
+            if permit.probes:
+                caller.on_gone = partial(self._scheduler.let_go, permit)
+                if caller.gone:
+                    self._scheduler.let_go(permit)
+        outbound = Outbound(
+            request.route.host,
+            request.method,
+            request.target,
+            tried.headers,
+            body,
+            tried.key_ends(),
+            None if hearing is None else hearing.heard,
+            deadline,
+        )
+        try:
+            return await self._upstream.send(outbound)
+        finally:
+            if hearing is not None:
+                hearing.close()
 
-    async def _account(
-        self, job: Job, permit: Permit, row: ResponseClass, fields: Fields, head_at: float
-    ) -> None:
-        await self._scheduler.settle(permit, self._learned(job, row, fields, head_at), ended=False)
+    def _release(self, permit: Permit | None) -> None:
+        if permit is not None:
+            self._scheduler.release(permit)
 
     def _note_reach(self, outcome: Response | Failure, row: ResponseClass) -> None:
         if row.execution is not Execution.NEVER_SENT:
@@ -144,37 +171,51 @@ class Sender:
         elif isinstance(outcome, Failure) and row.hold is not None:
             self._unreached = outcome, self._clock.now()
 
-    def _release(self, permit: Permit | None) -> None:
-        if permit is not None:
-            self._scheduler.release(permit)
-
-    def _classify(self, job: Job, outcome: Response | Failure) -> ResponseClass:
+    def _classify(self, api: str, outcome: Response | Failure) -> ResponseClass:
         if isinstance(outcome, Failure):
-            job.record.detail = outcome.detail
             return failure_class(self._table, outcome.name)
-        job.record.detail = ""
-        job.record.received = outcome.status
-        job.record.correlation_id = correlation_id(outcome.fields)
-        return classify(
-            self._table, outcome.status, outcome.fields, outcome.first, job.route.api, kept=outcome.kept
-        )
+        return classify(self._table, outcome.status, outcome.fields, outcome.first, api, kept=outcome.kept)
 
-    def _settlement(self, job: Job, outcome: Response | Failure, row: ResponseClass) -> Settlement:
-        if isinstance(outcome, Failure):
-            job.retry_after = None
-            return Settlement(row, outcome.sent, self._clock.now(), again=job.broke)
-        return self._learned(job, row, outcome.fields, outcome.head_at)
 
-    def _learned(self, job: Job, row: ResponseClass, fields: Fields, head_at: float) -> Settlement:
-        job.retry_after = None
-        if b"retry-after" in fields:
-            job.retry_after = pause_seconds(fields, row, self._clock.wall())
-        return Settlement(row, True, head_at, left_after(fields, row), job.retry_after, job.broke)
+class _Hearing:
+    """Listens to one answer that comes piece by piece, and settles the permit early."""
 
-    def _count(self, job: Job, row: ResponseClass, began: float) -> None:
-        seconds, sent = self._clock.now() - began, row.execution is not Execution.NEVER_SENT
-        job.ended(self._keys, row)
-        job.record.attempts += 1
-        job.record.sends += sent
-        job.record.upstream_seconds += seconds
-        self._telemetry.attempt(job.route.api, row.name, seconds, sent=sent)
+    __slots__ = ("_clock", "_permit", "_scheduler", "_settling", "_table", "_timer", "_tried")
+
+    def __init__(
+        self, table: ResponseTable, clock: Clock, scheduler: Scheduler, tried: Tried, permit: Permit
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._scheduler = scheduler
+        self._tried = tried
+        self._permit = permit
+        self._timer: Timer | None = None
+        self._settling: asyncio.Task[None] | None = None
+
+    def heard(self, status: int, fields: Fields, first: bytes, head_at: float) -> bool | None:
+        """As `Heard`. What says that nothing was done is not waited for to its end."""
+        row = foresee(self._table, status, fields, first, self._tried.request.route.api)
+        if row is None:
+            return None
+        if row.execution is Execution.REJECTED:
+            return True
+        due = partial(self._begin, row, fields, head_at)
+        self._timer = self._clock.call_at(self._clock.now() + REST_SECONDS, due)
+        return False
+
+    def close(self) -> None:
+        """Account for nothing that is not accounted for yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._settling is not None:
+            self._settling.cancel()
+
+    def _begin(self, row: ResponseClass, fields: Fields, head_at: float) -> None:
+        settlement = _learned(self._tried, row, fields, head_at, self._clock.wall())
+        self._settling = asyncio.ensure_future(self._scheduler.settle(self._permit, settlement, ended=False))
+
+
+def _learned(tried: Tried, row: ResponseClass, fields: Fields, head_at: float, wall: float) -> Settlement:
+    retry_after = pause_seconds(fields, row, wall) if b"retry-after" in fields else None
+    return Settlement(row, True, head_at, left_after(fields, row), retry_after, tried.broke)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
 from typing import Any
@@ -23,17 +22,18 @@ from proxy.clock import Clock
 from proxy.core.answers.answers import Answer
 from proxy.core.answers.classify import ResponseTable, beginning, classify
 from proxy.core.answers.marks import without
+from proxy.core.answers.tried import Tried
 from proxy.core.line.refusal import Refusal, Why
-from proxy.core.model import Access, Failure, ResponseClass
+from proxy.core.model import Access, Failure
 from proxy.core.tokens.answer import TokenAnswer, pack, tokens_in, unpack
 from proxy.core.tokens.remembered import Remembered
-from proxy.core.tokens.request import FORM_BYTES, TokenRequest, refresh_key, revoked_tokens, token_request
+from proxy.core.tokens.request import FORM_BYTES, TokenRequest, refresh_key, revoked_tokens
 from proxy.core.wire.fields import Fields
 from proxy.http.body import BodyStore
 from proxy.http.response import Response
 from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
-from proxy.request.job import Job
+from proxy.request.attempt import Caller, Ended, Gone, Reached
 from proxy.request.replies import refuse
 from proxy.stores import Claims
 
@@ -90,33 +90,33 @@ class Source(StrEnum):
     REPLICA = "replica"
 
 
-@dataclass(slots=True)
-class Ended:
-    """How the attempts of a request ended; `retry_after` is the response's, in seconds."""
-
-    outcome: Response | Failure
-    row: ResponseClass
-    retry_after: float | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether all of it is known."""
-        return isinstance(self.outcome, Failure) or self.outcome.complete
-
-
-Reached = Ended | Answer | None
-"""The end, or the answer of a request that was refused before it; None where its caller has gone."""
-Send = Callable[[Job], Awaitable[Reached]]
+Send = Callable[[Caller], Awaitable[Reached]]
+"""Makes the attempts at a request, for as long as this caller wants the answer."""
 
 
 class _Flight:
-    """A call under way. `ended` is None at its end where there is nothing to share; `waiting` counts those
-    who share it besides the one that makes it.
+    """A call under way, and who wants its answer: `call`, who makes it, and those who wait for its end, of
+    whom it counts how many. `ended` is None at its end where there is nothing to share.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, call: Caller) -> None:
         self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self.waiting = 0
+        self._call = call
+
+    @property
+    def gone(self) -> bool:
+        """Whether all of them have left."""
+        return self._call.gone and not self.waiting
+
+    @property
+    def on_gone(self) -> Callable[[], object] | None:
+        """What to do when they have."""
+        return self._call.on_gone
+
+    @on_gone.setter
+    def on_gone(self, callback: Callable[[], object] | None) -> None:
+        self._call.on_gone = callback and (lambda: self.gone and callback())
 
 
 class Refreshes:
@@ -146,17 +146,15 @@ class Refreshes:
         self._drain_until = inf
         self._kept: Remembered[tuple[TokenAnswer, float]] = Remembered(KEPT_MAX)
 
-    async def reach(self, job: Job, send: Send) -> Reached:
-        """How `job` ended, by a call of its own (`send`) or another's."""
-        body = bytes(job.body.in_memory or b"") if job.body else b""
-        asked = token_request(job.call.method, job.call.target, job.call.fields, body)
-        if asked is None:
-            await self._revocations.note(revoked_tokens(job.call.method, job.call.target, body))
-            return await send(job)
-        job.record.app = asked.client
+    async def heed_revocation(self, method: str, target: bytes, body: bytes) -> None:
+        """Note what a request asks to revoke, before Xero is asked."""
+        await self._revocations.note(revoked_tokens(method, target, body))
+
+    async def reach(self, call: Caller, tried: Tried, asked: TokenRequest, send: Send) -> Reached:
+        """How a request for tokens ended, by a call of its own (`send`) or another's."""
         if asked.secret is None or not self._single_flight:
-            return await self._call(job, asked, send)
-        return await self._share(job, asked, asked.secret, send)
+            return await self._call(call, asked, send)
+        return await self._share(call, tried, asked, asked.secret, send)
 
     def drain(self, until: float) -> None:
         """Let nobody wait for another replica's answer beyond `until`; whoever would is refused then."""
@@ -169,54 +167,62 @@ class Refreshes:
         if self._claims is not None:
             await self._claims.close()
 
-    async def _share(self, job: Job, asked: TokenRequest, secret: bytes, send: Send) -> Reached:
+    async def _share(
+        self, call: Caller, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
+    ) -> Reached:
         key = refresh_key(secret)
-        while not job.gone():
+        while not call.gone:
             if await self._revocations.any_of(asked.spends):
-                return await self._call(job, asked, send)
+                return await self._call(call, asked, send)
             now = self._clock.now()
             kept = self._kept.get(key, now)
             if kept is not None and not await self._revocations.any_of(tokens_in(kept[0].body)):
                 answer, since = kept
-                return self._told(job, Source.KEPT, self._replayed(answer, now - since))
+                return self._told(tried, Source.KEPT, self._replayed(answer, now - since))
             flight = self._flights.get(key)
             if flight is None and now >= self._drain_until:
                 break
             if flight is None:
-                return await self._lead(job, asked, secret, send)
-            if not await self._join(job, flight):
+                return await self._lead(call, tried, asked, secret, send)
+            if not await self._join(call, tried, flight):
                 break
             if (ended := flight.ended.result()) is not None:
-                return self._told(job, Source.SHARED, ended)
-        return self._late(job)
+                return self._told(tried, Source.SHARED, ended)
+        return self._late(call, tried)
 
-    async def _join(self, job: Job, flight: _Flight) -> bool:
+    async def _join(self, call: Caller, tried: Tried, flight: _Flight) -> bool:
         """Wait for the end of another's call; False where the caller leaves or its time is over before."""
         flight.waiting += 1
         try:
-            return await self._until(job, asyncio.shield(flight.ended), job.deadline)
+            return await self._until(call, tried, asyncio.shield(flight.ended), tried.request.deadline)
         finally:
             flight.waiting -= 1
 
-    async def _lead(self, job: Job, asked: TokenRequest, secret: bytes, send: Send) -> Reached:
+    async def _lead(
+        self, call: Caller, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
+    ) -> Reached:
         """Get the answer for all who want it, and let go of them whatever becomes of it."""
         key = refresh_key(secret)
-        flight = self._flights[key] = _Flight()
-        job.shared_by = lambda: flight.waiting
-        reached: Reached = None
+        flight = self._flights[key] = _Flight(call)
+        reached: Reached | None = None
         try:
             if self._claims is None:
-                reached = await self._call_and_keep(job, asked, key, send)
+                reached = await self._call_and_keep(flight, tried, asked, key, send)
             else:
-                reached = await self._claim(job, asked, secret, send, self._claims)
+                reached = await self._claim(flight, tried, asked, secret, send, self._claims)
         finally:
             del self._flights[key]
-            job.shared_by = None
             flight.ended.set_result(reached if isinstance(reached, Ended) and reached.whole else None)
         return reached
 
     async def _claim(
-        self, job: Job, asked: TokenRequest, secret: bytes, send: Send, claims: Claims
+        self,
+        flight: _Flight,
+        tried: Tried,
+        asked: TokenRequest,
+        secret: bytes,
+        send: Send,
+        claims: Claims,
     ) -> Reached:
         """Get the answer from another replica, or make the call for all of them."""
         claim = asyncio.ensure_future(claims.claim(secret))
@@ -224,18 +230,19 @@ class Refreshes:
         claim.add_done_callback(self._claiming.discard)
         answer, seconds = None, 0.0
         try:
-            if not await self._until(job, claim, min(job.deadline, self._drain_until)):
-                return self._late(job)
+            end = min(tried.request.deadline, self._drain_until)
+            if not await self._until(flight, tried, claim, end):
+                return self._late(flight, tried)
             packed = claim.result()
             told = None if packed is None else unpack(packed)
             if told is not None and await self._revocations.any_of(tokens_in(told.body)):
-                return await self._call(job, asked, send)
+                return await self._call(flight, asked, send)
             if told is not None:
                 age = max(0.0, self._clock.wall() - told.at)
                 ended = self._replayed(told, age)
                 self.access.learn_of_client(asked, ended.row, told.status, self._clock.now() - age)
-                return self._told(job, Source.REPLICA, ended)
-            reached = await self._call_and_keep(job, asked, refresh_key(secret), send)
+                return self._told(tried, Source.REPLICA, ended)
+            reached = await self._call_and_keep(flight, tried, asked, refresh_key(secret), send)
             response, seconds = _lasting(reached)
             if response is not None:
                 answer = pack(self._answer(response))
@@ -243,9 +250,11 @@ class Refreshes:
         finally:
             claims.conclude(secret, answer, seconds)
 
-    async def _call_and_keep(self, job: Job, asked: TokenRequest, key: bytes, send: Send) -> Reached:
-        job.accept_no_coding()
-        reached = await self._call(job, asked, send)
+    async def _call_and_keep(
+        self, flight: _Flight, tried: Tried, asked: TokenRequest, key: bytes, send: Send
+    ) -> Reached:
+        tried.accept_no_coding()
+        reached = await self._call(flight, asked, send)
         response, seconds = _lasting(reached)
         if response is not None:
             now = self._clock.now()
@@ -254,22 +263,22 @@ class Refreshes:
             self._clock.call_at(until, lambda: self._kept.forget(until))
         return reached
 
-    async def _call(self, job: Job, asked: TokenRequest, send: Send) -> Reached:
+    async def _call(self, caller: Caller, asked: TokenRequest, send: Send) -> Reached:
         sent_at = self._clock.now()
-        reached = await send(job)
+        reached = await send(caller)
         if isinstance(reached, Ended):
             self._telemetry.token_answer(Source.UPSTREAM)
             if isinstance(reached.outcome, Response):
                 self.access.learn_of_client(asked, reached.row, reached.outcome.status, sent_at)
         return reached
 
-    async def _until(self, job: Job, done: asyncio.Future[Any], end: float) -> bool:
+    async def _until(self, caller: Caller, tried: Tried, done: asyncio.Future[Any], end: float) -> bool:
         """Wait for `done`; cancel it and say False where the caller leaves or `end` comes before."""
 
         def stop() -> None:
             done.cancel()
 
-        job.when_gone(stop)
+        caller.on_gone = stop
         timer = self._clock.call_at(end, stop)
         began = self._clock.now()
         try:
@@ -277,24 +286,21 @@ class Refreshes:
         finally:
             timer.cancel()
             stop()
-        job.ticket.waited[REFRESH] = job.ticket.waited.get(REFRESH, 0.0) + self._clock.now() - began
-        job.count_waits()
+        tried.wait(REFRESH, self._clock.now() - began)
         return not done.cancelled()
 
-    def _late(self, job: Job) -> Answer | None:
-        """The answer to a request that cannot wait any longer; None where its caller has left."""
-        if job.gone():
-            job.left_at("queue")
-            return None
+    def _late(self, caller: Caller, tried: Tried) -> Answer | Gone:
+        """The answer to a request that cannot wait any longer."""
+        if caller.gone:
+            return Gone.QUEUE
         now = self._clock.now()
         why = Why.DRAINING if now >= self._drain_until else Why.DEADLINE
-        return refuse(job, Refusal(why, "", now), now, self._clock.wall())
+        return refuse(tried, Refusal(why, "", now), now, self._clock.wall())
 
-    def _told(self, job: Job, source: Source, ended: Ended) -> Ended:
+    def _told(self, tried: Tried, source: Source, ended: Ended) -> Ended:
         """What another request's call brought, as the end of this one."""
         self._telemetry.token_answer(source)
-        job.history.record(ended.row)
-        job.retry_after = ended.retry_after
+        tried.told(ended.row)
         return ended
 
     def _answer(self, response: Response) -> TokenAnswer:

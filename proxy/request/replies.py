@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import ceil
 
-from proxy.core.answers.answers import Answer, Asked, expired, failed, refused, told_later
+from proxy.core.answers.answers import TOO_MANY_REQUESTS, Answer, failed, refused, told_later, written
 from proxy.core.answers.marks import without
+from proxy.core.answers.tried import Tried
 from proxy.core.limits.holds import FAILING
 from proxy.core.line.refusal import Refusal, Why
 from proxy.core.model import UNKNOWN, Failure, Headers, Left, ResponseClass
@@ -16,9 +17,8 @@ from proxy.core.wire.response_headers import retry_after_seconds
 from proxy.http.body import BodyProblem
 from proxy.http.response import Response
 from proxy.http.upstream import KEY_OUTLIVED
-from proxy.request.job import Job
+from proxy.request.attempt import Gone
 
-TOO_MANY_REQUESTS = 429
 SERVICE_UNAVAILABLE = 503
 GATEWAY_TIMEOUT = 504
 SAYS_UNKNOWN = frozenset({*range(500, 600)} - {503})
@@ -39,69 +39,70 @@ class Passed:
 
 
 def refuse(
-    job: Job, refusal: Refusal, now: float, wall: float, left: Left = UNKNOWN, trouble: Failure | None = None
+    tried: Tried,
+    refusal: Refusal,
+    now: float,
+    wall: float,
+    left: Left = UNKNOWN,
+    trouble: Failure | None = None,
 ) -> Answer:
     """The answer to a request that got no permit in time. `wall` is seconds since 1970, `left` what its
     limits leave, `trouble` why its host cannot be reached: who waits for that to end is told as if by an
     attempt of its own.
     """
-    if job.unknown:
-        return _unknown(job.asked, "No further attempt was possible in time.")
-    if job.outlived_its_key(refusal.at):
-        return refuse_outlived(job)
+    if tried.unknown:
+        return _unknown("No further attempt was possible in time.")
+    if refusal.at >= tried.key_until:
+        return refuse_outlived()
     if trouble and refusal.limit == FAILING and refusal.why in {Why.HOPELESS, Why.DEADLINE}:
-        job.record.detail = trouble.detail
-        return give_up(job, trouble)
+        return give_up(tried, trouble)
     seconds = max(0.0, refusal.at - now)
     name = refusal.why.value if refusal.why in {Why.QUEUE_FULL, Why.DRAINING} else ""
-    when = _date(wall + seconds)
-    return refused(name, refusal.limit, seconds, when, job.asked, left, known=refusal.known)
+    known, unknown = refusal.known, tried.doubtful
+    return refused(name, refusal.limit, seconds, _date(wall + seconds), left, known=known, unknown=unknown)
 
 
-def refuse_outlived(job: Job) -> Answer:
+def refuse_outlived() -> Answer:
     """The answer to a request that is not sent, as its `Idempotency-Key` may be forgotten by then."""
-    return _unknown(
-        job.asked, "Xero may have executed an earlier request with this Idempotency-Key and forgotten it."
-    )
+    return _unknown("Xero may have executed an earlier request with this Idempotency-Key and forgotten it.")
 
 
-def refuse_expired(job: Job) -> Answer:
+def refuse_expired(tried: Tried) -> Answer:
     """The answer to a request whose token Xero has just called expired."""
-    if job.unknown:
-        return _unknown(job.asked, "The token has expired since.")
-    return expired(job.asked)
+    return _unknown("The token has expired since.") if tried.unknown else failed("refused_expired")
 
 
-def unkept(job: Job, problem: BodyProblem) -> Answer | None:
-    """The answer to a request whose body was not kept; None where its caller has gone."""
+def unkept(problem: BodyProblem) -> Answer | Gone:
+    """The answer to a request whose body was not kept."""
     match problem:
         case BodyProblem.GONE:
-            return None
+            return Gone.BODY
         case BodyProblem.TOO_LARGE:
-            return failed("body_too_large", "The request body is too large.", job.asked)
+            return failed("body_too_large")
         case BodyProblem.STALLED:
-            return failed("body_timeout", "The request body did not arrive in time.", job.asked)
+            return failed("body_timeout")
         case BodyProblem.LATE:
             detail = "The request body did not arrive before the request's deadline. It was not sent."
-            return failed("refused_deadline", detail, job.asked)
+            return failed("refused_deadline", detail)
         case BodyProblem.STORAGE:
-            detail = "There is no room to keep the request body. The request was not sent."
-            return failed("spool_full", detail, job.asked, retry_after=1)
+            return failed("spool_full", retry_after=1)
         case BodyProblem.MALFORMED:
-            return failed("invalid_request", "The request body is badly framed.", job.asked)
+            return failed("invalid_request", "The request body is badly framed.")
 
 
-def give_up(job: Job, failure: Failure) -> Answer:
+def give_up(tried: Tried, failure: Failure) -> Answer:
     """The answer to a request whose last attempt brought no usable response."""
-    if failure is KEY_OUTLIVED and not job.unknown:
-        return refuse_outlived(job)
-    if not job.unknown:
-        return failed(failure.name, failure.detail, job.asked, error=failure.error)
+    if failure is KEY_OUTLIVED and not tried.unknown:
+        return refuse_outlived()
+    if not tried.unknown:
+        return failed(failure.name, failure.detail, error=failure.error)
     status = GATEWAY_TIMEOUT if failure.name == "upstream_timeout" else None
-    return _unknown(job.asked, failure.detail, status=status, error=failure.error)
+    return _unknown(failure.detail, status=status, error=failure.error)
 
 
-def pass_on(job: Job, response: Response, row: ResponseClass, now: float, wall: float) -> Passed | Answer:
+def pass_on(
+    tried: Tried, response: Response, row: ResponseClass, now: float, wall: float, retry_after_max: float
+) -> Passed | Answer:
     """Xero's response as it came, but for a `Retry-After` that would hurt. `now` is the clock's time,
     `wall` the same in seconds since 1970.
 
@@ -111,29 +112,25 @@ def pass_on(job: Job, response: Response, row: ResponseClass, now: float, wall: 
     write again.
     """
     passed = Passed(response, end_to_end_response(response.fields), row.name, response.status)
-    if job.unknown and not job.history.proved(row):
+    if tried.unknown and not tried.proved(row):
         response.close()
         status = GATEWAY_TIMEOUT if response.status == GATEWAY_TIMEOUT else None
         return _unknown(
-            job.asked,
-            "The reply to an earlier attempt was lost, and a later one says nothing of it.",
-            status=status,
+            "The reply to an earlier attempt was lost, and a later one says nothing of it.", status=status
         )
-    if job.unknown and not row.proves and response.status not in SAYS_UNKNOWN:
+    if tried.unknown and not row.proves and response.status not in SAYS_UNKNOWN:
         response.close()
-        return _unknown(
-            job.asked, f"Xero answered {response.status}, which many clients take for leave to repeat."
-        )
+        return _unknown(f"Xero answered {response.status}, which many clients take for leave to repeat.")
     if b"retry-after" not in response.fields:
         return passed
     others = without(passed.headers, b"retry-after")
     age = max(0.0, now - response.head_at)
     told = retry_after_seconds(response.fields, wall - age)
-    if told is None or job.unknown:
+    if told is None or tried.unknown:
         return replace(passed, headers=others)
     wait = max(0.0, told - age) if age >= FRESH_SECONDS else told
-    if wait > job.asked.retry_after_max:
-        return _told_later(job, passed, others, row, wait, wall)
+    if wait > retry_after_max:
+        return _told_later(tried, passed, others, row, wait, wall)
     values = response.fields.every(b"retry-after")
     if len(values) == 1 and b"." not in values[0] and wait == told:
         return passed
@@ -141,24 +138,25 @@ def pass_on(job: Job, response: Response, row: ResponseClass, now: float, wall: 
 
 
 def _told_later(
-    job: Job, passed: Passed, others: Headers, row: ResponseClass, wait: float, wall: float
+    tried: Tried, passed: Passed, others: Headers, row: ResponseClass, wait: float, wall: float
 ) -> Passed:
     """Xero's answer without its `Retry-After`; a 429 or 503 has a body that says when."""
     old = passed.response
     if old.status not in {TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE}:
         return replace(passed, headers=others)
     reason = row.limit or (row.hold.reason if row.hold else "")
-    said = told_later(row.name, old.status, reason, wait, _date(wall + wait), job.asked)
+    when = _date(wall + wait)
+    said = told_later(row.name, old.status, reason, wait, when, unknown=tried.doubtful)
+    headers, body = written(said, tried.request.id, tried.request.accept)
     old.close()
-    body = said.body
     new = Response(old.status, old.reason, old.fields, first=body, length=len(body), head_at=old.head_at)
     kept = tuple(field for field in others if not field[0].lower().startswith(b"content-"))
-    return replace(passed, response=new, headers=(*kept, *said.headers))
+    return replace(passed, response=new, headers=(*kept, *headers))
 
 
-def _unknown(asked: Asked, why: str, *, status: int | None = None, error: str = "") -> Answer:
+def _unknown(why: str, *, status: int | None = None, error: str = "") -> Answer:
     detail = f"{why} It is not known whether Xero executed the request: look before you send it again."
-    return failed("outcome_unknown", detail, asked, status=status, error=error)
+    return failed("outcome_unknown", detail, status=status, error=error)
 
 
 def _date(wall: float) -> str:

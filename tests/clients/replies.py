@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from http import HTTPStatus
 
-from proxy.core.answers.answers import Answer
+from proxy.core.answers.answers import Answer, written
 from proxy.core.answers.marks import marks, without
 from proxy.core.model import Headers
 from tests.clients.driver import TENANT
@@ -73,7 +73,8 @@ _JSON: Headers = ((b"Content-Type", b"application/json"),)
 
 def _made(answer: Answer) -> bytes:
     own = marks(answer.name, 0, 0.0, 0.0, error=answer.error)
-    return _message(answer.status, (*answer.headers, *own), answer.body)
+    headers, body = written(answer, "0123456789abcdef")
+    return _message(answer.status, (*headers, *own), body)
 
 
 def _message(status: int, headers: Headers, body: bytes) -> bytes:

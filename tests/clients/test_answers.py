@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.core.answers.answers import Asked, failed, refused
+from proxy.core.answers.answers import failed, refused
 from proxy.core.model import Limit
 from tests.clients.driver import AT_ONCE_SECONDS, driver
 from tests.clients.matrix import clients
@@ -42,7 +42,7 @@ async def test_every_answer_to_a_refresh_is_an_error_that_the_client_knows(
 @pytest.mark.parametrize("client", clients("answers"))
 async def test_nobody_sleeps_on_an_answer_for_longer_than_it_says(client: str, tmp_path: Path) -> None:
     async with replies() as server, driver(client, server.url, tmp_path) as process:
-        server.answer = refused("", Limit.MINUTE, 1.0, "then", Asked("0123456789abcdef"))
+        server.answer = refused("", Limit.MINUTE, 1.0, "then")
         told = await process.step("page", 1)
         assert_refused(client, told, 429)
         assert told.seconds < AT_ONCE_SECONDS
@@ -51,8 +51,8 @@ async def test_nobody_sleeps_on_an_answer_for_longer_than_it_says(client: str, t
 
 async def test_a_client_that_repeats_a_write_would_be_found(tmp_path: Path) -> None:
     """xero-python does so with an answer that says when."""
-    answer = failed("outcome_unknown", "", Asked("0123456789abcdef"))
+    answer = failed("outcome_unknown")
     async with replies() as server, driver("xero-python", server.url, tmp_path) as process:
-        server.answer = replace(answer, status=503, headers=(*answer.headers, (b"Retry-After", b"0")))
+        server.answer = replace(answer, status=503, retry_after=0)
         assert not (await process.step("bill", "July")).ok
         assert server.calls == 4

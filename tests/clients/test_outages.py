@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.answers.answers import TEXTS
+from proxy.core.answers.answers import OWN
 from tests.clients.driver import AT_ONCE_SECONDS, TENANT
 from tests.clients.matrix import clients
 from tests.clients.stage import stage
@@ -28,7 +28,7 @@ async def test_a_long_offline_organisation_is_told_in_xeros_own_words(client: st
         for step in (("page", 1), ("bill", "July")):
             told = await play.is_refused(503, *step)
             assert told.seconds < AT_ONCE_SECONDS  # xero-python has slept on three answers before it says so
-            assert told.status is None or told.text == TEXTS["offline"].decode()
+            assert told.status is None or told.text == OWN["refused_offline"].says
         assert play.executed("/api.xro/2.0/invoices") == 0
 
 

@@ -13,6 +13,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from config.apis import load_apis
 from config.responses import load_responses
 from deploy.grafana.dashboard import as_json
+from proxy.core.answers.answers import OWN
 from proxy.core.model import Limit
 from tests.deploy import queries
 from tests.e2e.harness import sidecar
@@ -34,7 +35,7 @@ EXPRESSIONS = dict(chain(queries.of_dashboard(), queries.of_rules(), queries.of_
 def class_names() -> set[str]:
     table = load_responses()
     listed = {row.response.name for rows in table.rows.values() for row in rows}
-    return listed | {row.name for row in table.hundreds.values()} | set(table.named)
+    return listed | {row.name for row in table.hundreds.values()} | OWN.keys()
 
 
 def test_the_dashboard_is_what_its_code_makes() -> None:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from proxy.core.model import Access, Execution, Host, ResponseClass, Route
+from proxy.core.model import Access, Execution, Host, Request, ResponseClass, Route
 from proxy.request.access import EXPIRED_MAX, EXPIRED_SECONDS, AccessMemory
 from proxy.request.pipeline import Policy
 from tests.fakes import run_virtual
@@ -114,11 +114,12 @@ async def test_expired_tokens_are_kept_as_hashes_and_not_more_than_so_many(stage
     access: AccessMemory = stage.proxy.access
     route = Route(Host.API, "accounting", "app", "t1", limited=True, template="/")
     (row,) = (row.response for row in TABLE.rows[401] if row.response.access is Access.EXPIRED)
+    request = Request("id", "GET", b"/", route, "GET", 0.0, 1.0)
     for number in range(EXPIRED_MAX + 10):
-        access.learn(route, b"Bearer CANARY%d" % number, row, 0.0)
+        access.learn(request._replace(authorization=b"Bearer CANARY%d" % number), row, 0.0)
     assert len(access._expired) == EXPIRED_MAX
     assert b"CANARY" not in b"".join(access._expired._values)
-    access.learn(route, None, row, 0.0)
+    access.learn(request, row, 0.0)
     assert not access.expired(None)
-    access.learn(route, b"Bearer x", ResponseClass("other", Execution.DONE), 0.0)
+    access.learn(request._replace(authorization=b"Bearer x"), ResponseClass("other", Execution.DONE), 0.0)
     assert not access.expired(b"Bearer x")

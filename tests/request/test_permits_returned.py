@@ -20,8 +20,7 @@ MODULES = frozenset(
         *(
             "proxy.request.access",
             "proxy.request.attempt",
-            "proxy.request.hearing",
-            "proxy.request.job",
+            "proxy.request.attempts",
             "proxy.request.pipeline",
             "proxy.http.response",
         ),
@@ -29,6 +28,7 @@ MODULES = frozenset(
             "proxy.observe.telemetry",
             "proxy.core.answers.classify",
             "proxy.core.answers.idempotency",
+            "proxy.core.answers.tried",
             "proxy.core.wire.response_headers",
         ),
         *("proxy.core.answers.retry", "proxy.core.answers.marks", "proxy.request.replies", "tests.stage"),
@@ -109,4 +109,4 @@ def test_whatever_fails_its_permit_is_returned(kind: str) -> None:
             break
         failed.append(what)
     assert len(failed) < MANY - 1
-    assert {"Sender.attempt", "classify", "Sender._settlement", "Telemetry.attempt"} <= set(failed)
+    assert {"Sender.attempt", "classify", "Sender._classify", "Telemetry.attempt"} <= set(failed)

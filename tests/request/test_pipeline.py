@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -16,6 +15,9 @@ from proxy.http.response import Response
 from proxy.request.pipeline import Policy
 from tests.inprocess import Setup, streamed
 from tests.stage import BAD_GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, RESET, Stage, answers, staged
+
+SLOW = Setup(policy=Policy(backoff=Backoff(first=20.0)))
+"""The first pause is long."""
 
 
 @staged()
@@ -101,10 +103,9 @@ async def test_a_caller_that_left_in_flight_is_no_reason_to_send_again(stage: St
     assert len(stage.xero.sent) == 1
 
 
-@staged(REFUSED, OK)
+@staged(REFUSED, OK, setup=SLOW)
 async def test_a_caller_that_leaves_between_two_attempts_ends_there(stage: Stage) -> None:
     call = stage.call()
-    stage.proxy.pipeline._policy = replace(Policy(), backoff=Backoff(first=20.0))
     stage.clock.call_at(stage.clock.now() + 0.11, call.leave)
     began = stage.clock.now()
     await stage.proxy.handle(call)
@@ -206,13 +207,12 @@ async def test_once_a_write_may_have_been_executed_its_key_stays_through_rejecti
     assert len(set(stage.xero.keys())) == 1
 
 
-@staged(REFUSED, OK)
+@staged(REFUSED, OK, setup=SLOW)
 async def test_a_caller_that_leaves_between_two_attempts_at_the_identity_host_ends_there(
     stage: Stage,
 ) -> None:
     call = stage.call("POST")
     call.target = b"/connect/token"
-    stage.proxy.pipeline._policy = replace(Policy(), backoff=Backoff(first=20.0))
     stage.clock.call_at(stage.clock.now() + 0.11, call.leave)
     await stage.proxy.handle(call)
     assert (call.answers, len(stage.xero.sent)) == ([], 1)

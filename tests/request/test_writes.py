@@ -24,7 +24,7 @@ SLOWLY = Setup(policy=Policy(backoff=Backoff(first=20.0)))
 
 
 def trusting_nothing_before(stage: Stage, since: float) -> None:
-    stage.proxy.pipeline._sender._keys = Keys(since)
+    stage.proxy.pipeline._attempts._keys = Keys(since)
 
 
 def is_unknown(call: FakeCall, attempts: int) -> None:

@@ -50,7 +50,7 @@ class ResponseTable:
 
     `rows` are tried in order, the one without conditions last. `hundreds` are the classes of unlisted
     statuses by their first digit, `garbage` that of statuses no HTTP response ends with, `named` the
-    classes of failures and of answers that the proxy makes itself.
+    classes of failures.
     """
 
     rows: Mapping[int, tuple[Row, ...]]
@@ -88,7 +88,7 @@ def foresee(
 
 
 def failure_class(table: ResponseTable, name: str) -> ResponseClass:
-    """The class of a failed attempt, or of an answer of the proxy's own, by its name in the table."""
+    """The class of a failed attempt by its name in the table."""
     return table.named[name]
 
 

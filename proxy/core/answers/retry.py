@@ -15,24 +15,17 @@ bound what was sent and failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf
 
-from proxy.core.answers.idempotency import KEY_LIFE_SECONDS
-from proxy.core.model import Execution, ResponseClass, Scope
+from proxy.core.answers.tried import Tried
+from proxy.core.model import REPEATABLE, Execution, ResponseClass
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-REPEATABLE = SAFE | {"DELETE"}
 BUDGET_SECONDS = 300.0
 """What counts as recent for the retry budget."""
 BUDGET_FLOOR = 5
 """Retries in that time that need no requests to pay for them: one a minute."""
 
 BUDGETS_KEPT = 20_000
-
-DOUBTFUL = frozenset({Execution.UNKNOWN, Execution.CACHED})
-"""What may have been executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,72 +39,6 @@ class Backoff:
     def delay(self, attempts: int, random: float) -> float:
         """Full jitter over a delay that doubles with each attempt; `random` is in [0, 1)."""
         return random * min(self.first * 2.0 ** min(attempts - 1, 32), self.longest)
-
-
-def less_safe(method: str, overrides: Iterable[str]) -> str:
-    """The method as which a request counts that asks for `overrides` in its place: who acts on them is not
-    known.
-    """
-    return max((method, *overrides), key=lambda each: (each not in SAFE) + (each not in REPEATABLE))
-
-
-@dataclass(slots=True)
-class History:
-    """What is known of one request so far. `attempts` counts the permits that it used, `sends` how often
-    bytes left, `failures` the sends that failed with no hold to explain it, `doubts` those that may have been
-    executed.
-
-    `keyed` is True where a key protects it, `key_used_at` when that may first have been sent by anybody,
-    `own_key` whether the proxy chose it. Nothing at all is sent from `send_by` on: somebody used the key
-    before, and what Xero remembers of that is soon forgotten. Both are seconds of `Clock.elapsed`. `tenant`
-    is False where the request is of no organisation, so that no hold of one stops it.
-    """
-
-    method: str
-    keyed: bool = False
-    own_key: bool = False
-    key_used_at: float | None = None
-    send_by: float = inf
-    attempts: int = 0
-    sends: int = 0
-    failures: int = 0
-    doubts: int = 0
-    tenant: bool = True
-
-    @property
-    def unknown(self) -> bool:
-        """True once an attempt may have been executed."""
-        return self.doubts > 0
-
-    def record(self, row: ResponseClass, retry_after: float | None = None) -> None:
-        """Count an attempt that ended with `row`; `retry_after` is the response's, in seconds."""
-        sent = row.execution is not Execution.NEVER_SENT
-        self.attempts += 1
-        self.sends += sent
-        self.failures += sent and not self.held(row, retry_after)
-        self.doubts += row.execution in DOUBTFUL
-
-    def held(self, row: ResponseClass, retry_after: float | None) -> bool:
-        """Whether the response holds a scope of this request, so that the line waits for all of it."""
-        if row.hold is None or (row.hold.scope is Scope.TENANT and not self.tenant):
-            return False
-        return row.hold.seconds != "retry_after" or retry_after is not None
-
-    def proved(self, row: ResponseClass) -> bool:
-        """Whether an answer says what became of the request: any to the first attempt that may have been
-        executed, and after one that only what Xero says under the same key.
-        """
-        return row.proves or self.doubts == (row.execution in DOUBTFUL)
-
-    def key_ends(self) -> float:
-        """When the bytes of the next attempt must have gone: never before where nothing bounds it."""
-        if self.method in REPEATABLE:
-            return inf
-        if not self.unknown:
-            return self.send_by
-        if not self.keyed or self.key_used_at is None:
-            return -inf
-        return min(self.send_by, self.key_used_at + KEY_LIFE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +111,7 @@ class Budgets:
 
 
 def decide(
-    history: History,
+    tried: Tried,
     row: ResponseClass,
     retry_after: float | None,
     deadline: float,
@@ -194,21 +121,21 @@ def decide(
     backoff: Backoff,
     budget: Budget,
 ) -> Again | Stop:
-    """Say what follows an attempt that `history` has recorded and that ended with `row`.
+    """Say what follows an attempt that `tried` has recorded and that ended with `row`.
 
     `retry_after` is the response's, in seconds; `elapsed` the time on the scale of keys. What holds its scope
     costs no budget and no backoff: the line waits for the hold, and only a probe goes through.
     """
     if row.execution is Execution.DONE:
         return STOP
-    left = history.key_ends() - elapsed
-    if left <= 0 or (row.execution is Execution.CACHED and history.method not in REPEATABLE):
+    left = tried.key_ends() - elapsed
+    if left <= 0 or (row.execution is Execution.CACHED and tried.request.counts_as not in REPEATABLE):
         return Stop("unsafe")
-    held = history.held(row, retry_after)
+    held = tried.held(row, retry_after)
     bounded = not held and row.execution is not Execution.NEVER_SENT
-    if bounded and history.failures >= backoff.attempts:
+    if bounded and tried.failures >= backoff.attempts:
         return Stop("attempts")
-    delay = backoff.delay(history.attempts, random)
+    delay = backoff.delay(tried.attempts, random)
     if not bounded:
         delay = min(delay, max(backoff.first, (deadline - now) / 2))
     at = now if held else now + max(delay, retry_after or 0.0)
@@ -216,5 +143,5 @@ def decide(
         return Stop("deadline")
     if bounded and not budget.take(now):
         return Stop("budget")
-    fresh = history.own_key and not history.unknown and row.execution is Execution.REJECTED
+    fresh = tried.own_key and not tried.doubtful and row.execution is Execution.REJECTED
     return Again(at, fresh)

@@ -12,13 +12,19 @@ import base64
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from proxy.core.model import Host, Route, Terms
+from proxy.core.model import REPEATABLE, SAFE, Host, Request, Route, Terms
 from proxy.core.wire.fields import Fields
-from proxy.core.wire.headers import end_to_end_request, overrides, urgency, wait_preference
+from proxy.core.wire.headers import (
+    end_to_end_request,
+    overrides,
+    overrides_of,
+    urgency,
+    wait_preference,
+)
 
 DEFAULT_APP = "default"
 """The app of requests whose token does not name one."""
@@ -27,6 +33,9 @@ PREFIX_SEGMENTS = 2
 """The longest prefix in the table of API families, in path segments."""
 
 OTHER = "other"
+
+LONGEST_WAIT_SECONDS = 3600.0
+"""The most that `Prefer: wait` can ask for."""
 
 _NAME_CHARACTERS = 100
 _TOKEN_BYTES = 16384
@@ -110,6 +119,43 @@ def route(target: bytes, terms: Terms, families: Families) -> Route | str:
         return "tenant_invalid"
     found = families.route(target.partition(b"?")[0].partition(b"#")[0], terms.app, terms.tenant)
     return found if terms.credentials or found.host is not Host.API else "unauthenticated"
+
+
+def request_of(
+    id_: str,
+    arrived: float,
+    method: str,
+    target: bytes,
+    fields: Fields,
+    terms: Terms,
+    found: Route,
+    max_wait: float,
+) -> Request:
+    """What the caller sent, with the route that was found for it. It waits `max_wait` seconds at most, unless
+    the caller prefers otherwise.
+    """
+    wait = max_wait if terms.wait is None else min(terms.wait, LONGEST_WAIT_SECONDS)
+    return Request(
+        id_,
+        method,
+        target,
+        found,
+        less_safe(method, (*terms.overrides, *overrides_of(target))),
+        arrived,
+        arrived + wait,
+        terms.urgency,
+        terms.headers,
+        terms.key,
+        fields.get(b"authorization"),
+        fields.get(b"accept", b""),
+    )
+
+
+def less_safe(method: str, overrides: Iterable[str]) -> str:
+    """The method as which a request counts that asks for `overrides` in its place: who acts on them is not
+    known.
+    """
+    return max((method, *overrides), key=lambda each: (each not in SAFE) + (each not in REPEATABLE))
 
 
 def tenant_of(fields: Fields) -> str | None:

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.answers.answers import refused, told_later
 from proxy.core.model import Left
-from tests.core.answers.test_answers import ASKED, WHEN, header, members
+from tests.core.answers.test_answers import WHEN, header, members
 
 LEFT = Left(minute=7, day=90, app_minute=900, day_limit=1000)
 
@@ -22,16 +22,16 @@ LEFT = Left(minute=7, day=90, app_minute=900, day_limit=1000)
 )
 def test_the_field_of_the_limit_that_refuses_is_0_and_no_other(limit: str, fields: tuple[bytes, ...]) -> None:
     names = b"x-minlimit-remaining", b"x-daylimit-remaining", b"x-appminlimit-remaining"
-    answer = refused("", limit, 3.0, WHEN, ASKED, LEFT)
+    answer = refused("", limit, 3.0, WHEN, LEFT)
     assert tuple(header(answer, name) for name in names) == fields
-    bare = refused("", limit, 3.0, WHEN, ASKED, Left(0, 0, 0))
+    bare = refused("", limit, 3.0, WHEN, Left(0, 0, 0))
     zeros = [header(bare, name) for name in names if header(bare, name) is not None]
     assert zeros == ([] if limit == "concurrent" else [b"0"])
 
 
 @pytest.mark.parametrize("unknown", [False, True])
 def test_where_nobody_knows_when_a_day_ends_no_time_is_told(unknown: bool) -> None:
-    answer = refused("", "day", 900.0, WHEN, ASKED._replace(unknown=unknown), LEFT, known=False)
+    answer = refused("", "day", 900.0, WHEN, LEFT, known=False, unknown=unknown)
     assert header(answer, b"retry-after") is None
     detail = members(answer)["detail"]
     assert "0 of 1,000 are left" in detail
@@ -52,7 +52,7 @@ def test_where_nobody_knows_when_a_day_ends_no_time_is_told(unknown: bool) -> No
 def test_what_stands_for_a_time_that_is_too_long_says_whose_word_it_is_and_when(
     reason: str, said: str
 ) -> None:
-    answer = told_later("class", 503, reason, 3600.2, WHEN, ASKED)
+    answer = told_later("class", 503, reason, 3600.2, WHEN)
     assert said in members(answer)["detail"]
     assert f"in 3601 s, at {WHEN}" in members(answer)["detail"]
     assert header(answer, b"retry-after") is None

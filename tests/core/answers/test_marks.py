@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.answers.answers import ERRORS, TEXTS
+from proxy.core.answers.answers import OWN
 from proxy.core.answers.marks import date, marks, without
 from proxy.core.model import Headers, Limit
 
@@ -74,9 +74,9 @@ def test_the_class_and_the_number_of_sends_are_told(sends: int) -> None:
         sends=st.integers(0, 100),
         queue_seconds=st.floats(0.0, 86_400.0),
         upstream_seconds=st.floats(0.0, 86_400.0),
-        limit=st.sampled_from(["", "failing", "backoff", *TEXTS, *Limit]),
+        limit=st.sampled_from(["", "failing", "backoff", "offline", *Limit]),
         received=st.none() | st.integers(100, 999),
-        error=st.sampled_from(["", *sorted(set(ERRORS.values()))]),
+        error=st.sampled_from(sorted({own.error for own in OWN.values()})),
     )
 )
 def test_what_is_a_structured_field_is_a_valid_one(headers: Headers) -> None:

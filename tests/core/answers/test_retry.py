@@ -9,15 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.answers.idempotency import KEY_LIFE_SECONDS
-from proxy.core.answers.retry import (
-    Again,
-    Backoff,
-    Budget,
-    History,
-    Stop,
-    decide,
-)
+from proxy.core.answers.retry import Again, Backoff, Budget, Stop, decide
+from proxy.core.answers.tried import Tried
 from proxy.core.model import Execution, HoldRule, ResponseClass, Scope
+from tests.core.answers.requests import tried
 
 NOW = 1000.0
 FAR = 1e9
@@ -34,13 +29,13 @@ READS = ("GET", "HEAD", "OPTIONS", "DELETE")
 WRITES = ("POST", "PUT", "PATCH")
 
 
-def after(history: History, row: ResponseClass, **facts: float | Backoff | Budget | None) -> Again | Stop:
+def after(history: Tried, row: ResponseClass, **facts: float | Backoff | Budget | None) -> Again | Stop:
     """Record an attempt that ended with `row`, and decide."""
     history.record(row, cast("float | None", facts.get("retry_after")))
     return decide_on(history, row, **facts)
 
 
-def decide_on(history: History, row: ResponseClass, **facts: float | Backoff | Budget | None) -> Again | Stop:
+def decide_on(history: Tried, row: ResponseClass, **facts: float | Backoff | Budget | None) -> Again | Stop:
     usual: dict[str, object] = {
         "retry_after": None,
         "deadline": FAR,
@@ -60,20 +55,20 @@ def held(scope: Scope, seconds: float | str, row: ResponseClass = REJECTED) -> R
 # ---- The table
 
 
-def unkeyed(method: str) -> History:
-    return History(method)
+def unkeyed(method: str) -> Tried:
+    return tried(method)
 
 
-def young(method: str) -> History:
+def young(method: str) -> Tried:
     """With a key first sent a little less than its life ago."""
-    return History(method, keyed=True, key_used_at=NOW - KEY_LIFE_SECONDS + 1.0)
+    return tried(method, keyed=True, key_used_at=NOW - KEY_LIFE_SECONDS + 1.0)
 
 
-def old(method: str) -> History:
-    return History(method, keyed=True, key_used_at=NOW - KEY_LIFE_SECONDS)
+def old(method: str) -> Tried:
+    return tried(method, keyed=True, key_used_at=NOW - KEY_LIFE_SECONDS)
 
 
-def with_a_lost_attempt(history: History) -> History:
+def with_a_lost_attempt(history: Tried) -> Tried:
     history.record(UNKNOWN)
     return history
 
@@ -92,8 +87,8 @@ LOST_TABLE = {NEVER_SENT: NO, REJECTED: NO, UNKNOWN: NO, CACHED: NO, DONE: FINAL
 @pytest.mark.parametrize("method", READS)
 @pytest.mark.parametrize(("row", "expected"), READS_TABLE.items())
 def test_what_may_be_done_twice_is_repeated(method: str, row: ResponseClass, expected: Again | Stop) -> None:
-    assert after(History(method), row) == expected
-    assert after(with_a_lost_attempt(History(method)), row) == expected
+    assert after(tried(method), row) == expected
+    assert after(with_a_lost_attempt(tried(method)), row) == expected
 
 
 @pytest.mark.parametrize("method", WRITES)
@@ -119,9 +114,9 @@ def test_a_write_without_a_key_or_with_an_old_one_is_repeated_only_where_nothing
 def test_a_write_that_may_have_been_done_is_never_repeated_without_a_living_key(
     method: str, row: ResponseClass, expected: Again | Stop
 ) -> None:
-    for history in (unkeyed(method), old(method), History(method, keyed=True)):
+    for history in (unkeyed(method), old(method), tried(method, keyed=True)):
         assert after(with_a_lost_attempt(history), row) == expected
-    assert after(with_a_lost_attempt(History(method, key_used_at=NOW)), row) == expected
+    assert after(with_a_lost_attempt(tried(method, key_used_at=NOW)), row) == expected
 
 
 @given(
@@ -133,7 +128,7 @@ def test_a_write_that_may_have_been_done_is_never_repeated_without_a_living_key(
 def test_after_an_attempt_that_may_have_been_done_all_share_its_key_and_end_with_it(
     method: str, keyed: bool, used_at: float | None, rows: list[ResponseClass]
 ) -> None:
-    history = History(method, keyed=keyed, own_key=keyed, key_used_at=used_at)
+    history = tried(method, keyed=keyed, own_key=keyed, key_used_at=used_at)
     lost = False
     for row in rows:
         lost = lost or row in {UNKNOWN, CACHED}
@@ -151,26 +146,26 @@ def test_after_an_attempt_that_may_have_been_done_all_share_its_key_and_end_with
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("own", [True, False])
 def test_a_new_key_is_taken_after_a_rejection_if_the_old_one_was_ours(row: ResponseClass, own: bool) -> None:
-    history = History("POST", keyed=True, own_key=own, key_used_at=NOW)
+    history = tried("POST", keyed=True, own_key=own, key_used_at=NOW)
     decision = after(history, row)
     if isinstance(decision, Again):
         assert decision.fresh_key == (own and row is REJECTED)
 
 
 def test_no_new_key_is_taken_once_the_old_one_may_have_been_used() -> None:
-    history = with_a_lost_attempt(History("POST", keyed=True, own_key=True, key_used_at=NOW))
+    history = with_a_lost_attempt(tried("POST", keyed=True, own_key=True, key_used_at=NOW))
     assert after(history, REJECTED) == Again(NOW, fresh_key=False)
 
 
 def test_a_key_bounds_only_writes_that_may_have_been_done() -> None:
-    history = History("POST", keyed=True, key_used_at=NOW)
+    history = tried("POST", keyed=True, key_used_at=NOW)
     history.record(NEVER_SENT)
     history.record(REJECTED)
     assert history.key_ends() == inf
     history.record(UNKNOWN)
     assert history.key_ends() == NOW + KEY_LIFE_SECONDS
-    assert with_a_lost_attempt(History("POST")).key_ends() == -inf
-    assert with_a_lost_attempt(History("GET", keyed=True, key_used_at=NOW)).key_ends() == inf
+    assert with_a_lost_attempt(tried("POST")).key_ends() == -inf
+    assert with_a_lost_attempt(tried("GET", keyed=True, key_used_at=NOW)).key_ends() == inf
 
 
 def test_a_repetition_that_would_outlive_its_key_is_not_made() -> None:
@@ -183,26 +178,26 @@ def test_a_repetition_that_would_outlive_its_key_is_not_made() -> None:
 
 
 def test_attempts_sends_and_failures_are_counted_apart() -> None:
-    history = History("GET")
+    history = tried("GET")
     for row in (NEVER_SENT, REJECTED, UNKNOWN, held(Scope.API, "backoff")):
         history.record(row)
-    assert (history.attempts, history.sends, history.failures, history.unknown) == (4, 3, 2, True)
+    assert (history.attempts, history.sends, history.failures, history.doubtful) == (4, 3, 2, True)
 
 
 @pytest.mark.parametrize(("row", "unknown"), [(NEVER_SENT, False), (REJECTED, False), (UNKNOWN, True)])
 def test_only_what_xero_did_not_refuse_may_have_been_executed(row: ResponseClass, unknown: bool) -> None:
-    history = History("DELETE")
+    history = tried("DELETE")
     history.record(row)
     history.record(REJECTED)
-    assert history.unknown is unknown
+    assert history.doubtful is unknown
 
 
 @pytest.mark.parametrize("row", [REJECTED, UNKNOWN])
 def test_what_was_sent_and_failed_is_repeated_so_often_and_no_more(row: ResponseClass) -> None:
-    history = History("GET")
+    history = tried("GET")
     assert [isinstance(after(history, row), Again) for _ in range(3)] == [True] * 3
     assert after(history, row) == Stop("attempts")
-    assert after(History("GET"), row, backoff=Backoff(attempts=1)) == Stop("attempts")
+    assert after(tried("GET"), row, backoff=Backoff(attempts=1)) == Stop("attempts")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -210,7 +205,7 @@ def test_what_was_sent_and_failed_is_repeated_so_often_and_no_more(row: Response
 def test_what_was_never_sent_and_what_a_hold_explains_is_repeated_to_the_deadline(
     method: str, row: ResponseClass
 ) -> None:
-    history, budget = History(method), Budget(0.0)
+    history, budget = tried(method), Budget(0.0)
     while budget.take(NOW):
         pass
     for _ in range(20):
@@ -220,7 +215,7 @@ def test_what_was_never_sent_and_what_a_hold_explains_is_repeated_to_the_deadlin
 
 
 def test_what_was_never_sent_is_tried_again_before_a_deadline_and_not_without_a_pause() -> None:
-    history, now, times = History("GET"), NOW, list[float]()
+    history, now, times = tried("GET"), NOW, list[float]()
     while isinstance(
         decision := after(history, NEVER_SENT, now=now, random=0.999, deadline=NOW + 60.0), Again
     ):
@@ -241,7 +236,7 @@ def test_a_backoff_doubles_up_to_its_longest_and_all_of_it_is_jitter(sends: int,
 
 
 def test_each_attempt_waits_longer_than_the_one_before() -> None:
-    history, delays = History("GET"), []
+    history, delays = tried("GET"), []
     for _ in range(3):
         decision = after(history, UNKNOWN, random=0.5)
         assert isinstance(decision, Again)
@@ -251,10 +246,10 @@ def test_each_attempt_waits_longer_than_the_one_before() -> None:
 
 @pytest.mark.parametrize(("retry_after", "delay"), [(None, 0.4), (0.0, 0.4), (0.1, 0.4), (7.0, 7.0)])
 def test_the_servers_word_beats_the_backoff(retry_after: float | None, delay: float) -> None:
-    assert after(History("GET"), REJECTED, retry_after=retry_after, random=0.8) == Again(NOW + delay, False)
+    assert after(tried("GET"), REJECTED, retry_after=retry_after, random=0.8) == Again(NOW + delay, False)
 
 
 def test_what_could_only_be_sent_after_the_deadline_is_answered_now() -> None:
-    assert after(History("GET"), REJECTED, retry_after=7.0, deadline=NOW + 7.0) == Again(NOW + 7.0, False)
-    assert after(History("GET"), REJECTED, retry_after=7.0, deadline=NOW + 6.9) == Stop("deadline")
-    assert after(History("GET"), held(Scope.API, "backoff"), deadline=NOW - 0.1) == Stop("deadline")
+    assert after(tried("GET"), REJECTED, retry_after=7.0, deadline=NOW + 7.0) == Again(NOW + 7.0, False)
+    assert after(tried("GET"), REJECTED, retry_after=7.0, deadline=NOW + 6.9) == Stop("deadline")
+    assert after(tried("GET"), held(Scope.API, "backoff"), deadline=NOW - 0.1) == Stop("deadline")

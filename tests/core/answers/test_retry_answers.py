@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.answers.retry import Again, Budget, History, less_safe
+from proxy.core.answers.retry import Again, Budget
+from proxy.core.answers.route import less_safe
 from proxy.core.model import ResponseClass, Scope
+from tests.core.answers.requests import ROUTE, tried
 from tests.core.answers.test_retry import (
     CACHED,
     DONE,
@@ -39,17 +41,17 @@ def test_a_held_scope_is_waited_for_in_line_and_costs_no_budget(
     budget = Budget(0.0)
     while budget.take(NOW):
         pass
-    assert after(History("GET"), row, retry_after=retry_after, random=0.9, budget=budget) == YES
+    assert after(tried("GET"), row, retry_after=retry_after, random=0.9, budget=budget) == YES
 
 
 def test_a_limit_without_a_time_backs_off_its_own_request() -> None:
     row = held(Scope.TENANT, "retry_after")
-    assert after(History("GET"), row, random=0.8) == Again(NOW + 0.4, False)
+    assert after(tried("GET"), row, random=0.8) == Again(NOW + 0.4, False)
 
 
 @pytest.mark.parametrize("seconds", ["retry_after", "offline", 0.25])
 def test_a_request_without_an_organisation_cannot_wait_for_a_hold_of_one(seconds: float | str) -> None:
-    history = History("GET", tenant=False)
+    history = tried("GET", ROUTE._replace(tenant=None))
     row = held(Scope.TENANT, seconds)
     assert after(history, row, retry_after=22.0) == Again(NOW + 22.0, False)
     assert after(history, held(Scope.APP, "retry_after"), retry_after=22.0) == YES
@@ -63,10 +65,10 @@ def test_a_request_without_an_organisation_cannot_wait_for_a_hold_of_one(seconds
 def test_a_first_answer_speaks_for_itself_and_a_later_one_only_where_it_proves_something(
     row: ResponseClass,
 ) -> None:
-    history = History("PUT")
+    history = tried("PUT")
     history.record(row)
     assert history.proved(row)
-    history = with_a_lost_attempt(History("PUT"))
+    history = with_a_lost_attempt(tried("PUT"))
     history.record(row)
     assert not history.proved(row)
     assert history.proved(replace(row, proves=True))

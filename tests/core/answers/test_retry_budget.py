@@ -12,16 +12,16 @@ from proxy.core.answers.retry import (
     BUDGET_SECONDS,
     Budget,
     Budgets,
-    History,
     Stop,
 )
+from tests.core.answers.requests import tried
 from tests.core.answers.test_retry import DONE, NOW, UNKNOWN, after
 
 
 def test_without_requests_there_is_a_small_floor() -> None:
     budget = Budget(0.2)
     assert [budget.take(NOW) for _ in range(BUDGET_FLOOR + 2)] == [True] * BUDGET_FLOOR + [False] * 2
-    assert after(History("GET"), UNKNOWN, budget=budget) == Stop("budget")
+    assert after(tried("GET"), UNKNOWN, budget=budget) == Stop("budget")
 
 
 def test_above_it_retries_are_a_share_of_recent_requests() -> None:
@@ -34,9 +34,9 @@ def test_above_it_retries_are_a_share_of_recent_requests() -> None:
 def test_what_is_not_repeated_is_not_paid_for() -> None:
     budget = Budget(0.0)
     for _ in range(20):
-        after(History("POST"), UNKNOWN, budget=budget)
-        after(History("GET"), UNKNOWN, budget=budget, deadline=NOW - 1.0)
-        after(History("GET"), DONE, budget=budget)
+        after(tried("POST"), UNKNOWN, budget=budget)
+        after(tried("GET"), UNKNOWN, budget=budget, deadline=NOW - 1.0)
+        after(tried("GET"), DONE, budget=budget)
     assert sum(budget.take(NOW) for _ in range(20)) == BUDGET_FLOOR
 
 

@@ -10,17 +10,18 @@ The life of a request, in the words of `proxy.request.pipeline`:
 | stage | file |
 |---|---|
 | the caller's side | `http.callers` over `http.listener`; `core.wire.strict` over `heads`; `http.names` |
-| route | `core.answers.route` (family, tenant, app); `core.wire.headers` (what passes a proxy) |
+| route | `core.answers.route` (family, tenant, app); `core.wire.headers` (what passes a proxy): a `Request` |
 | admit | `waiting.scheduler` (room in line, hopeless waits); `http.body` (a body that can be sent again) |
 | acquire, settle | `waiting.scheduler` over `core.line` (order) and `stores` (permits); |
 | | `core.limits.decision` asks `window`, `day` and `holds` with `breaker`; |
 | | `stores.memory` decides, `stores.sqlite` remembers it, `stores.redis` shares it |
 | send | `request.attempt` over `http.upstream`; `http.response` (a result) over `http.spool` |
 | | `request.refreshes`: one call for all who refresh a token, over `core.tokens` |
-| classify | `core.answers.classify` over `config/responses.toml`; `request.hearing`: answers in pieces |
-| | `request.access`: expired tokens and lost connections |
-| decide | `core.answers.retry`, `core.answers.idempotency`; `request.pauses` between attempts |
-| respond | `request.replies`, `core.answers.answers` (our own), `core.answers.marks` (on every one) |
+| classify | `core.answers.classify` over `config/responses.toml`; `request.access`: expired tokens and lost |
+| | connections; an answer in pieces is settled once its meaning is known: `request.attempt` |
+| decide | `request.attempts` (the loop) over `core.answers.retry`; `core.answers.tried`: what has been |
+| | tried, and the life of its key, over `core.answers.idempotency` |
+| respond | `request.replies`; `core.answers.answers`: the table of our own; `core.answers.marks`: on all |
 | record | `observe.telemetry` (metrics), `observe.log` (lines), `observe.gauges` (read at a scrape) |
 | | `admin.routes` shows it: `exposition`, `page`, `events`; `observe.status` as JSON |
 

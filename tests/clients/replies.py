@@ -10,7 +10,7 @@ from dataclasses import replace
 from http import HTTPStatus
 
 from proxy.core.answers.answers import Answer, written
-from proxy.core.answers.marks import marks, without
+from proxy.core.answers.marks import marks
 from proxy.core.model import Headers
 from tests.clients.driver import TENANT
 from tests.reference import own_answers
@@ -22,7 +22,7 @@ def every_answer() -> Iterator[Answer]:
     """
     for same in own_answers().values():
         for each in same:
-            yield replace(each, headers=without(each.headers, b"retry-after"))
+            yield replace(each, retry_after=None)
 
 
 class Replies:

@@ -9,7 +9,8 @@ latest again and again, which makes nothing more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import inf
 
 from proxy.clock import Clock
@@ -20,8 +21,6 @@ EARLY_SECONDS = 0.001
 """So much too early a timer may be."""
 REST = 20
 WATCHERS_MAX = 16
-STALLED_SECONDS = 20.0
-"""Whoever takes nothing for so long has gone."""
 
 
 class Events:
@@ -33,19 +32,17 @@ class Events:
         self._event = b""
         self._next = -inf
         self._making = asyncio.Lock()
-        self._watchers: set[Watcher] = set()
+        self._watchers = 0
 
-    def watcher(self) -> Watcher | None:
-        """One more, until it is closed; None where there are too many already."""
-        if len(self._watchers) >= WATCHERS_MAX:
-            return None
-        watcher = Watcher(self)
-        self._watchers.add(watcher)
-        return watcher
-
-    def forget(self, watcher: Watcher) -> None:
-        """Give its place to somebody else."""
-        self._watchers.discard(watcher)
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """One more watches in the block; False where there are too many already."""
+        free = self._watchers < WATCHERS_MAX
+        self._watchers += free
+        try:
+            yield free
+        finally:
+            self._watchers -= free
 
     async def after(self, told: bytes) -> bytes:
         """The latest event's data, as soon as that is not `told`."""
@@ -85,22 +82,3 @@ class _Timed:
             finally:
                 self.seconds += self._clock.now() - began
             yield
-
-
-class Watcher:
-    """The body of one watcher's answer, which has no end."""
-
-    length = None
-
-    def __init__(self, events: Events) -> None:
-        self._events = events
-        self._told = b""
-
-    async def read(self) -> bytes:
-        """Wait for the next event."""
-        self._told = await self._events.after(self._told)
-        return b"data: %b\n\n" % self._told
-
-    def close(self) -> None:
-        """Watch no longer."""
-        self._events.forget(self)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -24,7 +25,7 @@ from aiohttp.http import HttpVersion11
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from proxy.admin.events import STALLED_SECONDS, WATCHERS_MAX, Events
+from proxy.admin.events import WATCHERS_MAX, Events
 from proxy.admin.exposition import exposition
 from proxy.admin.page import CONTENT_SECURITY_POLICY, PAGE, as_shown
 from proxy.clock import Clock
@@ -43,6 +44,8 @@ PIECE = 64 * 1024
 IDLE_SECONDS = 75.0
 """For a connection without a request, and for the head of one: the library has no other bound for that."""
 BODY_SECONDS = 30.0
+STALLED_SECONDS = 20.0
+"""Whoever takes nothing of an answer for so long has gone."""
 CLOSE_SECONDS = 0.02
 """For an answer that is under way at the end; who watches is not waited for."""
 _HEAD = b"HEAD "
@@ -181,7 +184,14 @@ class AdminPort:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answer what is no good request, and in JSON whatever goes wrong."""
+        """Answer what is no good request, in JSON whatever goes wrong, and nobody who takes no answer."""
+        response = await self._answer(request, handler)
+        async with _in_time(request):
+            await response.prepare(request)
+            await response.write_eof()
+        return response
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             found = check_request(_head(request), self._own)
             if isinstance(found, Problem):
@@ -201,6 +211,8 @@ class AdminPort:
             raise
         except Exception as error:  # noqa: BLE001 - the last resort: a bug must not reach who asked
             self._crashed(place_of(error))
+            if request.writer.output_size:
+                raise ConnectionError("an answer has begun already") from None
             return _problem(500, "The proxy failed.")
 
     async def _mark(self, _request: web.Request, response: web.StreamResponse) -> None:
@@ -231,24 +243,18 @@ class AdminPort:
         return await self._long(request, JSON, text + b"\n")
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:
-        watcher = self._events.watcher()
-        if watcher is None:
-            return _problem(
-                503, f"{WATCHERS_MAX} others are watching already; /status?page has the same, once."
-            )
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-        try:
+        with self._events.place() as free:
+            if not free:
+                return _problem(
+                    503, f"{WATCHERS_MAX} others are watching already; /status?page has the same, once."
+                )
+            response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
             await response.prepare(request)
+            told = b""
             while True:
-                event = await watcher.read()
-                async with asyncio.timeout(STALLED_SECONDS):
-                    await response.write(event)
-        except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
-            return response
-        finally:
-            watcher.close()
+                told = await self._events.after(told)
+                async with _in_time(request):
+                    await response.write(b"data: %b\n\n" % told)
 
     async def _clear(self, request: web.Request) -> web.StreamResponse:
         if (refusal := _refusal(self._admin.token, request)) is not None:
@@ -275,9 +281,8 @@ class AdminPort:
         await response.prepare(request)
         whole = memoryview(body)
         for start in range(0, len(body), PIECE):
-            async with asyncio.timeout(STALLED_SECONDS):
+            async with _in_time(request):
                 await response.write(whole[start : start + PIECE])
-        await response.write_eof()
         return response
 
 
@@ -311,6 +316,18 @@ class _Connection(web.RequestHandler):
         answer.headers.update(_HEADERS)
         answer.force_close()
         return answer
+
+
+@asynccontextmanager
+async def _in_time(request: web.Request) -> AsyncIterator[None]:
+    """The block sends something; who does not take it in time loses the connection, by a ConnectionError."""
+    try:
+        async with asyncio.timeout(STALLED_SECONDS):
+            yield
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionError("the answer is not taken") from None
 
 
 def _head(request: web.Request) -> RequestHead:

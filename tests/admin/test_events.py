@@ -1,4 +1,4 @@
-"""The event stream, in virtual time over real sockets."""
+"""The event stream, and whoever is slow or gone, in virtual time over real sockets."""
 
 from __future__ import annotations
 
@@ -10,31 +10,30 @@ from typing import cast
 import aiohttp
 import pytest
 
-from proxy.admin.events import INTERVAL_SECONDS, REST, STALLED_SECONDS, WATCHERS_MAX, Events
+from proxy.admin.events import INTERVAL_SECONDS, REST, WATCHERS_MAX
+from proxy.admin.routes import IDLE_SECONDS, STALLED_SECONDS, Admin, AdminPort
 from proxy.clock import Clock
-from proxy.http.callers import Call, Downstream
 from proxy.observe.steps import Steps
 from tests.e2e.harness import both, request
 
 pytestmark = pytest.mark.looptime
 
 
-class Slowed:
+class Slowed(Clock):
     """A clock for work that takes time, which a loop in virtual time does not see: `spent` seconds so far."""
 
     def __init__(self) -> None:
-        self._clock = Clock()
+        super().__init__()
+        self.loops = Clock()
         self.spent = 0.0
-
-    def now(self) -> float:
-        return self._clock.now() + self.spent
+        self.now = lambda: self.loops.now() + self.spent
 
     async def sleep_until(self, when: float) -> None:
-        await self._clock.sleep_until(when - self.spent)
+        await self.loops.sleep_until(when - self.spent)
 
 
 class Stage:
-    """The stream behind a server, and what it was asked to make."""
+    """The admin port, and what its stream was asked to make."""
 
     def __init__(self) -> None:
         self.clock = Slowed()
@@ -42,32 +41,27 @@ class Stage:
         self.crashes: list[str] = []
         self.takes = 0.0
         self.padding = b""
-        self.events = Events(self._render, cast("Clock", self.clock))
-        self.downstream = Downstream(
-            self._watch,
-            lambda _kind, _detail, _method: (400, (), b""),
-            clock=Clock(),
-            crashed=self.crashes.append,
-            write_timeout=STALLED_SECONDS,
-        )
+        self.breaks = False
+        self.admin = AdminPort(cast("Admin", self), self.crashes.append)
         self.port = 0
 
     @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/events"
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
-    def _render(self) -> Steps[bytes]:
+    @property
+    def url(self) -> str:
+        return f"{self.address}/events"
+
+    def shown(self) -> Steps[bytes]:
+        if self.breaks:
+            raise RuntimeError("canary")
         self.made.append(self.clock.now())
         self.clock.spent += self.takes
         yield
         return b"%d%b" % (len(self.made), self.padding)
 
-    async def _watch(self, call: Call) -> None:
-        if watcher := self.events.watcher():
-            fields = ((b"Content-Type", b"text/event-stream"),)
-            await call.respond(200, b"OK", fields, rest=watcher)
-        else:
-            await call.respond(503, b"", ())
+    status = shown
 
     async def passes(self, seconds: float) -> None:
         await self.clock.sleep_until(self.clock.now() + seconds)
@@ -76,9 +70,9 @@ class Stage:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     made = Stage()
-    made.port = await made.downstream.start("127.0.0.1", 0)
+    made.port = await made.admin.start("127.0.0.1", 0)
     yield made
-    await made.downstream.close()
+    await made.admin.close()
     assert made.crashes == []
 
 
@@ -175,11 +169,54 @@ async def test_stopping_waits_for_no_watcher(stage: Stage, client: aiohttp.Clien
     stage.padding = b""
     async with client.get(stage.url) as stream:
         began = stage.clock.now()
-        await stage.downstream.close()
+        await stage.admin.close()
         assert stage.clock.now() - began < 0.1
         with contextlib.suppress(aiohttp.ClientPayloadError):
             await stream.read()
     idle.close()
+
+
+async def test_what_cannot_be_made_is_logged_by_its_place_alone_and_never_follows_half_an_answer(
+    stage: Stage, client: aiohttp.ClientSession
+) -> None:
+    async with client.get(stage.url) as stream:
+        await event(stream)
+        stage.breaks = True
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.read()
+    async with client.get(f"{stage.address}/status") as refused:
+        assert (refused.status, (await refused.json())["detail"]) == (500, "The proxy failed.")
+    assert [place.partition(":")[0] for place in stage.crashes] == ["RuntimeError at test_events.py"] * 2
+    stage.crashes.clear()
+
+
+@pytest.mark.parametrize(("path", "begun"), [("/status", 1), ("/", 500)])
+async def test_whoever_takes_no_answer_loses_the_connection_in_time(
+    path: str, begun: int, stage: Stage
+) -> None:
+    """It gets no other answer in the middle of a long one, and not all of very many short ones."""
+    stage.padding = b"." * 16_000_000
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port, limit=1)
+    writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode() * 1000)
+    await reader.readexactly(1)
+    await stage.passes(STALLED_SECONDS + 1)
+    with contextlib.suppress(ConnectionResetError):
+        assert 0 < (await reader.read()).count(b"TTP/1.1 200 OK") <= begun
+    writer.close()
+
+
+async def test_whoever_sends_half_a_head_loses_the_connection_in_time(stage: Stage) -> None:
+    """A line now and then does not prolong it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+    began = stage.clock.now()
+    writer.write(b"GET /livez HTTP/1.1\r\n")
+    ended = asyncio.create_task(reader.read())
+    while not ended.done():
+        writer.write(b"X: y\r\n")
+        await stage.passes(10)
+    assert await ended == b""
+    assert stage.clock.now() - began < IDLE_SECONDS + 11
+    writer.close()
 
 
 async def test_a_drain_is_shown_to_watchers_and_not_delayed_by_them(client: aiohttp.ClientSession) -> None:

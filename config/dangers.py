@@ -42,7 +42,7 @@ def _found(settings: Settings) -> list[tuple[str, str]]:
             for name, most in _XERO_ALLOWS.items()
             if getattr(settings, name) > most
         ]
-    if _is_open(settings.listen):
+    if _is_open(settings.listen) and not settings.tls_client_ca_file:
         found.append(("LISTEN", "opens the port to the network: whoever reaches it can spend your calls"))
     if _is_open(settings.admin_listen):
         found.append(

@@ -38,6 +38,7 @@ from proxy.observe.steps import Steps
 from proxy.observe.store_telemetry import StoreTelemetry
 from proxy.observe.telemetry import Record, Telemetry
 from proxy.request.access import AccessMemory
+from proxy.request.attempts import Attempts
 from proxy.request.pipeline import Pipeline, Policy
 from proxy.request.refreshes import Refreshes
 from proxy.stores import Store
@@ -278,22 +279,28 @@ def _pipeline(
         retry_after_max=settings.retry_after_max_seconds,
         idempotency=settings.idempotency,
         via=settings.via,
-        backoff=Backoff(
-            settings.retry_attempts, settings.retry_backoff_seconds, settings.retry_backoff_max_seconds
-        ),
+    )
+    attempts = Attempts(
+        Backoff(settings.retry_attempts, settings.retry_backoff_seconds, settings.retry_backoff_max_seconds),
+        table=load_responses(),
+        scheduler=scheduler,
+        upstream=upstream,
+        telemetry=telemetry,
+        budgets=Budgets(settings.retry_budget),
+        access=refreshes.access,
+        keys=keys,
+        clock=clock,
+        random=random,
+        random_bits=os.urandom,
     )
     return Pipeline(
         policy,
         prefixes=load_apis(),
-        table=load_responses(),
         scheduler=scheduler,
-        upstream=upstream,
+        attempts=attempts,
         bodies=BodyStore(settings.body_memory_bytes, settings.max_body_bytes, upstream.spool),
         telemetry=telemetry,
-        budgets=Budgets(settings.retry_budget),
-        access=refreshes.access,
         refreshes=refreshes,
-        keys=keys,
         clock=clock,
         random=random,
         random_bits=os.urandom,

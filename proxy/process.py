@@ -19,6 +19,14 @@ from proxy.worker import Daemons
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 IGNORED = (signal.SIGUSR1, signal.SIGUSR2)
+THRESHOLDS = (10_000, 10, 10)
+"""Python's own search a crowd of waiting requests over and over, which costs more than all decisions about
+it. Much higher ones never look at what is old, and asyncio leaves a cycle for each connection, so that memory
+would grow with every caller that hangs up.
+"""
+LOG_FLUSH_SECONDS = 2.0
+LOOKUPS = 64
+"""Names that are looked up at once; more only where a resolver hangs."""
 
 
 def take_signals(stop: Callable[[], object], read_again: Callable[[], object] = lambda: None) -> None:
@@ -52,23 +60,11 @@ def _has_terminal() -> bool:
     return True
 
 
-THRESHOLDS = (10_000, 10, 10)
-"""Python's own search a crowd of waiting requests over and over, which costs more than all decisions about
-it. Much higher ones never look at what is old, and asyncio leaves a cycle for each connection, so that memory
-would grow with every caller that hangs up.
-"""
-
-
 def collect_garbage() -> None:
     """From now on, but never search what is there already: all of it stays."""
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
     gc.enable()
-
-
-LOG_FLUSH_SECONDS = 2.0
-LOOKUPS = 64
-"""Names that are looked up at once; more only where a resolver hangs."""
 
 
 async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], None]) -> int:

@@ -33,6 +33,7 @@ from proxy.http.upstream import Outbound, Upstream
 from proxy.observe.log import Log
 from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
+from proxy.request.attempts import Attempts
 from proxy.request.pipeline import Pipeline, Policy
 from proxy.request.refreshes import Refreshes
 from proxy.stores import Claims
@@ -218,13 +219,14 @@ class Setup:
     times: HoldTimes = field(default_factory=HoldTimes)
     waiting: Waiting = field(default_factory=Waiting)
     policy: Policy = field(default_factory=Policy)
+    backoff: Backoff = field(default_factory=Backoff)
     share: float = 0.2
     single_flight: bool = True
     claims: Claims | None = None
     max_body: int = 1_000_000
 
     def attempts(self, attempts: int) -> Setup:
-        return replace(self, policy=replace(self.policy, backoff=Backoff(attempts)))
+        return replace(self, backoff=Backoff(attempts))
 
 
 class Proxy:
@@ -249,17 +251,26 @@ class Proxy:
             observe=self.telemetry.hold_changed,
             foreign=lambda ask, calls: self.telemetry.foreign_calls(ask.tenant or "", calls),
         )
-        self.pipeline = Pipeline(
-            setup.policy,
-            prefixes=APIS,
+        attempts = Attempts(
+            setup.backoff,
             table=TABLE,
             scheduler=self.scheduler,
             upstream=cast("Upstream", upstream),
-            bodies=self.bodies,
             telemetry=self.telemetry,
             budgets=Budgets(setup.share),
-            keys=Keys(),
             access=self.access,
+            keys=Keys(),
+            clock=clock,
+            random=random,
+            random_bits=random.randbytes,
+        )
+        self.pipeline = Pipeline(
+            setup.policy,
+            prefixes=APIS,
+            scheduler=self.scheduler,
+            attempts=attempts,
+            bodies=self.bodies,
+            telemetry=self.telemetry,
             refreshes=self.refreshes,
             clock=clock,
             random=random,

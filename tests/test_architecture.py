@@ -7,6 +7,7 @@ tested on source that breaks them.
 from __future__ import annotations
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,9 +76,15 @@ def within(name: str, *packages: str) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
+@cache
+def nodes(source: str) -> tuple[ast.AST, ...]:
+    """All of a module's syntax tree, which every rule looks at."""
+    return tuple(ast.walk(ast.parse(source)))
+
+
 def imports(source: str) -> Iterator[tuple[int, str, str]]:
     """Line, dotted name and local name of everything imported, wherever in the file."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.Import():
                 for alias in node.names:
@@ -97,7 +104,7 @@ def mentions(source: str) -> Iterator[tuple[int, str]]:
         yield line, name
         root = local.partition(".")[0]
         bound[root] = name if root == local else root  # `import a.b` binds a
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute):
             root, _, rest = ast.unparse(node).partition(".")
             if root in bound:
@@ -140,7 +147,7 @@ def the_core_is_pure(name: str, source: str) -> Iterator[str]:
     for line, target, _ in imports(source):
         if target.split(".")[0] not in PURE and not within(target, "proxy.core"):
             yield f"{name}:{line} imports {target}, which is neither core nor pure"
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.AsyncFunctionDef() | ast.AsyncFor() | ast.AsyncWith() | ast.Await():
                 yield f"{name}:{node.lineno} waits"
@@ -154,7 +161,7 @@ def only_the_clock_reads_time(name: str, source: str) -> Iterator[str]:
     for line, target in mentions(source):
         if within(target, *CLOCKS):
             yield f"{name}:{line} uses {target}"
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.Attribute(value=owner, attr="time") if ast.unparse(owner).rstrip("()").endswith("loop"):
                 yield f"{name}:{node.lineno} reads the event loop's clock"
@@ -165,7 +172,7 @@ def randomness_is_an_argument(name: str, source: str) -> Iterator[str]:
         if within(target, "random") and target not in {"random", "random.Random"}:
             yield f"{name}:{line} uses {target}"
     makers = {"Random", "random.Random"}
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         match node:
             case ast.Call(func=made) if ast.unparse(made) in makers and not within(name, *RANDOM_MAKERS):
                 yield f"{name}:{node.lineno} makes its own randomness"

@@ -22,6 +22,7 @@ from itertools import chain
 import orjson
 from aiohttp import web
 from aiohttp.http import HttpVersion11
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
@@ -70,8 +71,6 @@ _NAMED_BY: dict[Scope, set[str]] = {
 """What names a hold of each scope; the rest stays empty."""
 _SHOWN = frozenset({"reason", "until", "seconds", "probing"})
 """What `/status` says of a hold besides."""
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)

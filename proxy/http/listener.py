@@ -54,8 +54,6 @@ class Listener:
     them are open by `count`. With `tls`, which may be changed at any time, who is accepted then shakes hands.
     """
 
-    tls: ssl.SSLContext | None = None
-
     def __init__(
         self,
         factory: Callable[[], asyncio.BaseProtocol],
@@ -71,6 +69,7 @@ class Listener:
         self._sockets: list[socket.socket] = []
         self._coming: set[asyncio.Task[object]] = set()
         self._timer: Timer | None = None
+        self.tls: ssl.SSLContext | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port. `::` is every address of both families; a host that begins with a slash is
@@ -179,6 +178,7 @@ def _socket_at(path: str) -> socket.socket:
 
 def _abandoned(path: str) -> bool:
     with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)  # one whose queue is full would keep us waiting
         try:
             asking.connect(path)
         except ConnectionRefusedError:

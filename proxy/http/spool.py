@@ -25,6 +25,7 @@ PIECE = 128 * 1024
 BLOCK = 1024 * 1024
 """Bytes of the file that belong to one body; so many at once are given back."""
 MOST = 2 * 1024**3
+MEMORY = 256 * 1024
 
 _THREADS = Daemons(4, "spool")
 """Not the loop's own: lookups of names that hang would occupy all of those."""
@@ -212,9 +213,6 @@ def _empty(descriptor: int, blocks: Sequence[int]) -> None:
                 mmap.mmap(descriptor, min(BLOCK, end - start), offset=start) as pages,
             ):
                 pages.madvise(remove)
-
-
-MEMORY = 256 * 1024
 
 
 class Spool:

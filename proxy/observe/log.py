@@ -54,6 +54,8 @@ class Log:
         self._render: list[Processor] = (
             [_json_line] if form is LogFormat.JSON else [_for_people, _console(colours=colours), _encoded]
         )
+        levels = list(LogLevel)
+        self._written = frozenset(levels[levels.index(level) :])
         self._writer = LineWriter(descriptor, self._dropped_line, lines_max=lines_max, bytes_max=bytes_max)
         logger = structlog.wrap_logger(
             self._writer,
@@ -69,6 +71,10 @@ class Log:
     def dropped(self) -> int:
         """How many lines were lost so far because nobody took them in time."""
         return self._writer.dropped
+
+    def writes(self, level: str) -> bool:
+        """Whether lines of this level are written."""
+        return level in self._written
 
     def close(self, timeout: float) -> bool:
         """Flush for at most `timeout` seconds; True if everything went out. Later lines are dropped."""

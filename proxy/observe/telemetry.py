@@ -196,7 +196,10 @@ class Telemetry:
         self._queue[record.limit or "none",].observe(record.queue_seconds)
         if record.bytes_out:
             self._bytes[self.tenants(record.tenant), record.api].inc(record.bytes_out)
-        write: Callable[..., None] = getattr(self._log, _level(record))
+        level = _level(record)
+        if not self._log.writes(level):
+            return
+        write: Callable[..., None] = getattr(self._log, level)
         write(
             "request",
             request_id=record.id,

@@ -37,7 +37,7 @@ REST_SECONDS = 0.05
 """An answer whose rest comes within this time is accounted for once, when all of it is there."""
 
 
-class Caller(Protocol):
+class Recipient(Protocol):
     """Who wants the answer: `on_gone` is called when nobody does any more."""
 
     @property
@@ -101,7 +101,7 @@ class Sender:
         return failure if self._clock.now() - at < KNOWN_SECONDS else None
 
     async def attempt(
-        self, caller: Caller, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
+        self, caller: Recipient, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
     ) -> Ended:
         """Send once, before `deadline`, and learn from what comes back. The permit, where limits apply, is
         returned or is sure to be at the end; where there is none, `break_off` is to follow.
@@ -136,7 +136,7 @@ class Sender:
         self._release(permit)
 
     async def _send(
-        self, caller: Caller, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
+        self, caller: Recipient, tried: Tried, permit: Permit | None, body: Body | None, deadline: float
     ) -> Response | Failure:
         request, hearing = tried.request, None
         if permit is not None:

@@ -24,7 +24,7 @@ from proxy.http.response import Response
 from proxy.http.upstream import TOO_LATE, Upstream
 from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
-from proxy.request.attempt import Caller, Ended, Gone, Reached, Sender
+from proxy.request.attempt import Ended, Gone, Reached, Recipient, Sender
 from proxy.request.replies import refuse, refuse_expired, refuse_outlived
 from proxy.waiting.scheduler import NEVER_SENT, Scheduler
 
@@ -93,7 +93,7 @@ class Attempts:
             tried.detail = trouble.detail
         return answer
 
-    async def all(self, caller: Caller, tried: Tried, ticket: Ticket, body: Body | None) -> Reached:
+    async def all(self, caller: Recipient, tried: Tried, ticket: Ticket, body: Body | None) -> Reached:
         """Make them, each with a permit of its own where limits apply."""
         route = tried.request.route
         self._budgets.of(route.app, route.tenant).request(self._clock.now())
@@ -120,7 +120,7 @@ class Attempts:
                 return self.refuse(tried, ticket, Refusal(Why.DRAINING, "", decision.at))
         return Gone.QUEUE
 
-    async def _next(self, caller: Caller, tried: Tried, ticket: Ticket, body: Body | None) -> Reached:
+    async def _next(self, caller: Recipient, tried: Tried, ticket: Ticket, body: Body | None) -> Reached:
         """One attempt, with a permit where limits apply."""
         authorization = tried.request.authorization
         permit: Permit | None = None
@@ -141,14 +141,14 @@ class Attempts:
                 await self._sender.break_off(permit)
             raise
 
-    async def _acquire(self, caller: Caller, tried: Tried, ticket: Ticket) -> Permit | Refusal | None:
+    async def _acquire(self, caller: Recipient, tried: Tried, ticket: Ticket) -> Permit | Refusal | None:
         caller.on_gone = lambda: self._scheduler.caller_left(ticket)
         bound = tried.bound_by_key(self._clock.now(), self._clock.elapsed())
         ticket.deadline = min(ticket.deadline, bound)
         return await self._scheduler.acquire(ticket)
 
     async def _attempt(
-        self, caller: Caller, tried: Tried, permit: Permit | None, ticket: Ticket, body: Body | None
+        self, caller: Recipient, tried: Tried, permit: Permit | None, ticket: Ticket, body: Body | None
     ) -> Ended:
         began = self._clock.now()
         ended: Ended | None = None
@@ -179,7 +179,7 @@ class Attempts:
         sent = row.execution is not Execution.NEVER_SENT
         self._telemetry.attempt(tried.request.route.api, row.name, seconds, sent=sent)
 
-    def _decide(self, caller: Caller, tried: Tried, ended: Ended) -> Again | Stop:
+    def _decide(self, caller: Recipient, tried: Tried, ended: Ended) -> Again | Stop:
         row, request, now = ended.row, tried.request, self._clock.now()
         if row.execution is Execution.DONE or caller.gone:
             return STOP
@@ -202,7 +202,7 @@ class Attempts:
             self._telemetry.retry_suppressed(decision.suppressed)
         return decision
 
-    async def _pause(self, caller: Caller, tried: Tried, at: float) -> None:
+    async def _pause(self, caller: Recipient, tried: Tried, at: float) -> None:
         """Back off until `at`; the caller's leaving ends it, and so does a drain that ends before."""
         began = self._clock.now()
         if at <= began or at >= self._drain_until or caller.gone:

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from proxy.clock import Clock
 from proxy.core.answers.answers import Answer, failed, written
-from proxy.core.answers.classify import ResponseTable
-from proxy.core.answers.idempotency import Keys
 from proxy.core.answers.marks import date, marks
-from proxy.core.answers.retry import Backoff, Budgets
 from proxy.core.answers.route import AppIds, Families, Prefixes, request_of, route, terms_of
 from proxy.core.answers.tried import Tried, untried
 from proxy.core.limits.decision import Ask
@@ -30,10 +27,8 @@ from proxy.core.wire.heads import reason_phrase
 from proxy.http.body import Body, BodyProblem, BodyStore
 from proxy.http.callers import Call
 from proxy.http.response import Response
-from proxy.http.upstream import Upstream
 from proxy.observe.telemetry import Record, Telemetry
-from proxy.request.access import AccessMemory
-from proxy.request.attempt import Caller, Ended, Gone, Reached
+from proxy.request.attempt import Ended, Gone, Reached, Recipient
 from proxy.request.attempts import Attempts
 from proxy.request.refreshes import Refreshes
 from proxy.request.replies import Passed, give_up, pass_on, unkept
@@ -49,14 +44,13 @@ PROBES = frozenset({"GET", "HEAD"})
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Settings of the pipeline: seconds a request may wait, the longest `Retry-After` sent to callers,
-    whether unkeyed writes get an `Idempotency-Key` and Xero a `Via`, and the retries.
+    and whether unkeyed writes get an `Idempotency-Key` and Xero a `Via`.
     """
 
     max_wait: float = 120.0
     retry_after_max: float = 300.0
     idempotency: bool = True
     via: bool = False
-    backoff: Backoff = field(default_factory=Backoff)
 
 
 class Pipeline:
@@ -67,15 +61,11 @@ class Pipeline:
         policy: Policy,
         *,
         prefixes: Prefixes,
-        table: ResponseTable,
         scheduler: Scheduler,
-        upstream: Upstream,
+        attempts: Attempts,
         bodies: BodyStore,
         telemetry: Telemetry,
-        budgets: Budgets,
-        access: AccessMemory,
         refreshes: Refreshes,
-        keys: Keys,
         clock: Clock,
         random: Random,
         random_bits: Callable[[int], bytes],
@@ -83,19 +73,7 @@ class Pipeline:
         self._policy = policy
         self._families = Families(prefixes)
         self._scheduler = scheduler
-        self._attempts = Attempts(
-            policy.backoff,
-            table=table,
-            scheduler=scheduler,
-            upstream=upstream,
-            telemetry=telemetry,
-            budgets=budgets,
-            access=access,
-            keys=keys,
-            clock=clock,
-            random=random,
-            random_bits=random_bits,
-        )
+        self._attempts = attempts
         self._bodies = bodies
         self._telemetry = telemetry
         self._refreshes = refreshes
@@ -195,7 +173,7 @@ class Pipeline:
     ) -> Reached:
         """A request to the identity host, which may share a call with others that ask for the same."""
 
-        async def attempts(caller: Caller) -> Reached:
+        async def attempts(caller: Recipient) -> Reached:
             return await self._attempts.all(caller, tried, ticket, body)
 
         form = bytes(body.in_memory or b"") if body else b""

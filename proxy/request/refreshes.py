@@ -33,13 +33,22 @@ from proxy.http.body import BodyStore
 from proxy.http.response import Response
 from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
-from proxy.request.attempt import Caller, Ended, Gone, Reached
+from proxy.request.attempt import Ended, Gone, Reached, Recipient
 from proxy.request.replies import refuse
 from proxy.stores import Claims
 
 REVOKED_SECONDS = 600.0
 """Longer than any call that was under way then, and the time for which its answer is kept."""
 REVOKED_MAX = 10_000
+KEPT_SECONDS = 120.0
+REFUSED_SECONDS = 10.0
+"""A refused refresh token stays refused, but a crowd asks about it again."""
+KEPT_MAX = 1000
+KEPT_BYTES = 16 * 1024
+"""No answer with tokens is nearly as large."""
+TOKENS = b'"access_token"'
+REFRESH = "refresh"
+"""What a request is said to have waited for that shared a call."""
 
 
 class Revocations:
@@ -69,17 +78,6 @@ class Revocations:
         return False
 
 
-KEPT_SECONDS = 120.0
-REFUSED_SECONDS = 10.0
-"""A refused refresh token stays refused, but a crowd asks about it again."""
-KEPT_MAX = 1000
-KEPT_BYTES = 16 * 1024
-"""No answer with tokens is nearly as large."""
-TOKENS = b'"access_token"'
-REFRESH = "refresh"
-"""What a request is said to have waited for that shared a call."""
-
-
 class Source(StrEnum):
     """Where the answer to a request for tokens came from."""
 
@@ -90,7 +88,7 @@ class Source(StrEnum):
     REPLICA = "replica"
 
 
-Send = Callable[[Caller], Awaitable[Reached]]
+Send = Callable[[Recipient], Awaitable[Reached]]
 """Makes the attempts at a request, for as long as this caller wants the answer."""
 
 
@@ -99,7 +97,7 @@ class _Flight:
     whom it counts how many. `ended` is None at its end where there is nothing to share.
     """
 
-    def __init__(self, call: Caller) -> None:
+    def __init__(self, call: Recipient) -> None:
         self.ended: asyncio.Future[Ended | None] = asyncio.get_running_loop().create_future()
         self.waiting = 0
         self._call = call
@@ -150,7 +148,7 @@ class Refreshes:
         """Note what a request asks to revoke, before Xero is asked."""
         await self._revocations.note(revoked_tokens(method, target, body))
 
-    async def reach(self, call: Caller, tried: Tried, asked: TokenRequest, send: Send) -> Reached:
+    async def reach(self, call: Recipient, tried: Tried, asked: TokenRequest, send: Send) -> Reached:
         """How a request for tokens ended, by a call of its own (`send`) or another's."""
         if asked.secret is None or not self._single_flight:
             return await self._call(call, asked, send)
@@ -168,7 +166,7 @@ class Refreshes:
             await self._claims.close()
 
     async def _share(
-        self, call: Caller, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
+        self, call: Recipient, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
     ) -> Reached:
         key = refresh_key(secret)
         while not call.gone:
@@ -190,7 +188,7 @@ class Refreshes:
                 return self._told(tried, Source.SHARED, ended)
         return self._late(call, tried)
 
-    async def _join(self, call: Caller, tried: Tried, flight: _Flight) -> bool:
+    async def _join(self, call: Recipient, tried: Tried, flight: _Flight) -> bool:
         """Wait for the end of another's call; False where the caller leaves or its time is over before."""
         flight.waiting += 1
         try:
@@ -199,7 +197,7 @@ class Refreshes:
             flight.waiting -= 1
 
     async def _lead(
-        self, call: Caller, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
+        self, call: Recipient, tried: Tried, asked: TokenRequest, secret: bytes, send: Send
     ) -> Reached:
         """Get the answer for all who want it, and let go of them whatever becomes of it."""
         key = refresh_key(secret)
@@ -263,7 +261,7 @@ class Refreshes:
             self._clock.call_at(until, lambda: self._kept.forget(until))
         return reached
 
-    async def _call(self, caller: Caller, asked: TokenRequest, send: Send) -> Reached:
+    async def _call(self, caller: Recipient, asked: TokenRequest, send: Send) -> Reached:
         sent_at = self._clock.now()
         reached = await send(caller)
         if isinstance(reached, Ended):
@@ -272,7 +270,7 @@ class Refreshes:
                 self.access.learn_of_client(asked, reached.row, reached.outcome.status, sent_at)
         return reached
 
-    async def _until(self, caller: Caller, tried: Tried, done: asyncio.Future[Any], end: float) -> bool:
+    async def _until(self, caller: Recipient, tried: Tried, done: asyncio.Future[Any], end: float) -> bool:
         """Wait for `done`; cancel it and say False where the caller leaves or `end` comes before."""
 
         def stop() -> None:
@@ -289,7 +287,7 @@ class Refreshes:
         tried.wait(REFRESH, self._clock.now() - began)
         return not done.cancelled()
 
-    def _late(self, caller: Caller, tried: Tried) -> Answer | Gone:
+    def _late(self, caller: Recipient, tried: Tried) -> Answer | Gone:
         """The answer to a request that cannot wait any longer."""
         if caller.gone:
             return Gone.QUEUE

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from config.dangers import dangers
@@ -74,6 +76,16 @@ def test_more_than_xero_allows_is_dangerous_against_the_real_xero_alone(name: st
 def test_a_port_that_others_reach_is_dangerous(host: str, *, is_open: bool) -> None:
     assert warned(LISTEN=f"{host}:0") == (["LISTEN"] if is_open else [])
     assert warned(ADMIN_LISTEN=f"{host}:0") == (["ADMIN_LISTEN"] if is_open else [])
+
+
+def test_a_port_where_callers_show_certificates_may_be_open(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("certificate", "key", "authorities")]
+    for file in files:
+        file.touch()
+    certificate, key, authorities = map(str, files)
+    tls = {"LISTEN": "0.0.0.0:0", "TLS_CERT_FILE": certificate, "TLS_KEY_FILE": key}
+    assert warned(**tls) == ["LISTEN"]
+    assert warned(**tls, TLS_CLIENT_CA_FILE=authorities) == []
 
 
 def test_a_token_that_can_be_guessed_is_dangerous_and_never_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import stat
 from pathlib import Path
@@ -64,3 +65,17 @@ async def test_the_path_of_a_process_that_came_later_stays(tmp_path: Path) -> No
     assert path.exists()
     two.close()
     assert not path.exists()
+
+
+async def test_a_path_whose_listener_accepts_nobody_any_more_is_refused_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "stuck.sock")
+    with socket.socket(socket.AF_UNIX) as stuck, contextlib.ExitStack() as waiting:
+        stuck.bind(path)
+        stuck.listen(0)
+        for _ in range(2):
+            caller = waiting.enter_context(socket.socket(socket.AF_UNIX))
+            caller.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                caller.connect(path)
+        with pytest.raises(OSError, match="in use"):
+            await listener().start(path, 0)

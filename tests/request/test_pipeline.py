@@ -16,7 +16,7 @@ from proxy.request.pipeline import Policy
 from tests.inprocess import Setup, streamed
 from tests.stage import BAD_GATEWAY, MAINTENANCE, OFFLINE, OK, REFUSED, RESET, Stage, answers, staged
 
-SLOW = Setup(policy=Policy(backoff=Backoff(first=20.0)))
+SLOW = Setup(backoff=Backoff(first=20.0))
 """The first pause is long."""
 
 

@@ -13,13 +13,12 @@ from proxy.core.answers.retry import Backoff
 from proxy.core.model import Failure
 from proxy.http.response import Response
 from proxy.http.upstream import Outbound
-from proxy.request.pipeline import Policy
 from tests.inprocess import FakeCall, Setup
 from tests.stage import BAD_GATEWAY, OFFLINE, OK, RESET, Stage, Step, answers, staged
 
 KEY = (b"Idempotency-Key", b"mine")
 PATIENT = (b"Prefer", b"wait=3600")
-SLOWLY = Setup(policy=Policy(backoff=Backoff(first=20.0)))
+SLOWLY = Setup(backoff=Backoff(first=20.0))
 """The first repetition is planned for some seconds later."""
 
 

@@ -37,7 +37,7 @@ class Form(Enum):
     TEXT = auto()
 
 
-class Own(NamedTuple):
+class OwnAnswer(NamedTuple):
     """A class of the proxy's own answers: its status, `when` it is given, and what it `says` to people, where
     that is always the same; of a limit its name. `error` is the type of RFC 9209, for a failed attempt empty:
     that brings its own.
@@ -52,131 +52,137 @@ class Own(NamedTuple):
 
 
 OWN = {
-    "refused_minute": Own(
+    "refused_minute": OwnAnswer(
         429,
         "the organisation's calls of this minute are spent, the next free one comes too late",
         "limit of calls a minute for this organisation",
     ),
-    "refused_day": Own(
+    "refused_day": OwnAnswer(
         429, "the organisation's calls of this day are spent", "limit of calls a day for this organisation"
     ),
-    "refused_concurrent": Own(
+    "refused_concurrent": OwnAnswer(
         429,
         "the organisation's slots stayed taken until the request's deadline",
         "limit of concurrent calls for this organisation",
     ),
-    "refused_appminute": Own(
+    "refused_appminute": OwnAnswer(
         429,
         "the app's calls of this minute are spent, over all organisations",
         "limit of calls a minute for this app over all organisations",
     ),
-    "unauthenticated": Own(
+    "unauthenticated": OwnAnswer(
         401,
         "a request to the API host without `Authorization` or with an empty one; Xero's words",
         "AuthenticationUnsuccessful",
         form=Form.XERO,
         headers=((b"WWW-Authenticate", b"Bearer"),),
     ),
-    "refused_expired": Own(
+    "refused_expired": OwnAnswer(
         401,
         "Xero called the same token expired less than 5 s ago; another token passes at once",
         "TokenExpired: token expired",
         form=Form.XERO,
         headers=((b"WWW-Authenticate", b"Bearer error=invalid_token"),),
     ),
-    "refused_offline": Own(
+    "refused_offline": OwnAnswer(
         503,
         "the organisation is offline for longer than the request may wait",
         "The Organisation is offline",
         _HELD,
         Form.TEXT,
     ),
-    "refused_maintenance": Own(
+    "refused_maintenance": OwnAnswer(
         503,
         "the API is held for maintenance for longer than the request may wait",
         "The Xero API is currently offline for maintenance",
         _HELD,
         Form.TEXT,
     ),
-    "refused_unavailable": Own(
+    "refused_unavailable": OwnAnswer(
         503,
         "the API is held as unavailable for longer than the request may wait",
         "The Xero API is temporarily unavailable",
         _HELD,
         Form.TEXT,
     ),
-    "refused_failing": Own(
+    "refused_failing": OwnAnswer(
         503,
         "the API, its use by this organisation, or the host is held because it kept failing",
         "Xero has been failing, and one request at a time finds out whether it still is.",
         _HELD,
     ),
-    "refused_deadline": Own(
+    "refused_deadline": OwnAnswer(
         503,
         "its time was up, and nothing that is known stood in the way",
         "The request could not be sent before its deadline.",
     ),
-    "queue_full": Own(
+    "queue_full": OwnAnswer(
         503,
         "`QUEUE_LIMIT` or `QUEUE_LIMIT_TOTAL` requests are waiting; a 429 that names the limit they wait "
         "for, Xero's own words where that is a hold",
         "Too many requests are waiting.",
     ),
-    "draining": Own(
+    "draining": OwnAnswer(
         503,
         "the process is ending, and the request cannot be done in time",
         "The proxy is shutting down.",
     ),
-    "spool_full": Own(
+    "spool_full": OwnAnswer(
         503,
         "neither memory nor disk has room for the request's body",
         "There is no room to keep the request body. The request was not sent.",
         _OURS,
     ),
-    "body_too_large": Own(413, "the body exceeds `MAX_BODY_BYTES`", "The request body is too large.", _BAD),
-    "body_timeout": Own(
+    "body_too_large": OwnAnswer(
+        413, "the body exceeds `MAX_BODY_BYTES`", "The request body is too large.", _BAD
+    ),
+    "body_timeout": OwnAnswer(
         408,
         "the head took longer than 20 s, or no byte of the body came for 30 s",
         "The request body did not arrive in time.",
         _BAD,
     ),
-    "invalid_request": Own(
+    "invalid_request": OwnAnswer(
         400,
         "no strict HTTP: malformed, badly framed or with two of a field that there is one of (400), a target "
         "over 16 KiB (414), another `Expect` (417), a head over its bounds (431), another version (505)",
         "The request target is not a path.",
         _BAD,
     ),
-    "tenant_invalid": Own(
+    "tenant_invalid": OwnAnswer(
         400,
         "`Xero-Tenant-Id` is not one name of at most 100 printable characters",
         "Xero-Tenant-Id is not one name of at most 100 printable characters.",
         _BAD,
     ),
-    "method_not_allowed": Own(405, "a method that Xero does not know; `Allow` lists the others", error=_BAD),
-    "misdirected": Own(421, "`Host` or the target names another host", error=_BAD),
-    "internal": Own(500, "a bug; the log line `crashed` says where", "The proxy failed.", _OURS),
-    "outcome_unknown": Own(
+    "method_not_allowed": OwnAnswer(
+        405, "a method that Xero does not know; `Allow` lists the others", error=_BAD
+    ),
+    "misdirected": OwnAnswer(421, "`Host` or the target names another host", error=_BAD),
+    "internal": OwnAnswer(500, "a bug; the log line `crashed` says where", "The proxy failed.", _OURS),
+    "outcome_unknown": OwnAnswer(
         502,
         "nobody knows whether a write was executed: it is not sent again; 504 after a timeout",
         error="connection_terminated",
     ),
-    "connect_failed": Own(
+    "connect_failed": OwnAnswer(
         502, "no connection to Xero came about; also for who waited while one request tried", error=""
     ),
-    "dns_failed": Own(502, "Xero's name could not be resolved; as above", error=""),
-    "tls_failed": Own(
+    "dns_failed": OwnAnswer(502, "Xero's name could not be resolved; as above", error=""),
+    "tls_failed": OwnAnswer(
         502, "the TLS handshake failed: certificate, protocol, or no TLS at all; as above", error=""
     ),
-    "upstream_reset": Own(502, "the connection broke before the head of the answer", error=""),
-    "upstream_truncated": Own(502, "the answer broke off; nothing of it was passed on", error=""),
-    "upstream_garbage": Own(502, "the answer was no HTTP", error=""),
-    "upstream_timeout": Own(
+    "upstream_reset": OwnAnswer(502, "the connection broke before the head of the answer", error=""),
+    "upstream_truncated": OwnAnswer(502, "the answer broke off; nothing of it was passed on", error=""),
+    "upstream_garbage": OwnAnswer(502, "the answer was no HTTP", error=""),
+    "upstream_timeout": OwnAnswer(
         504,
         "no whole answer, or no first 64 KiB of one, came within `UPSTREAM_TIMEOUT_SECONDS`",
         error="",
     ),
-    "caller_left": Own(499, "nobody was left to be answered; in the log and the metrics alone", error=""),
+    "caller_left": OwnAnswer(
+        499, "nobody was left to be answered; in the log and the metrics alone", error=""
+    ),
 }
 """Every class of the proxy's own, in the order of the reference. One that refuses because of a limit or a
 hold is `refused_` and its name.

@@ -80,6 +80,17 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class EgressProxy:
+    """An HTTP proxy on the way to Xero. `authorization` is what `Proxy-Authorization` says, if not empty."""
+
+    url: str
+    authorization: str = ""
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
     """One kind of value. `allowed` completes the sentence "… must be …"."""
 

@@ -28,7 +28,6 @@ from proxy.core.wire.strict import METHODS, Refusal
 from proxy.http.body import BodyStore
 from proxy.http.callers import Downstream
 from proxy.http.certificates import BadCertificate, Certificates
-from proxy.http.listener import room_for_callers
 from proxy.http.names import XERO_HOSTS, own_names
 from proxy.http.spool import SpoolFile
 from proxy.http.upstream import Upstream
@@ -95,7 +94,6 @@ class Sidecar:
             timeout=settings.upstream_timeout_seconds,
             clock=clock,
             spool=spool,
-            most_idle=room_for_callers(),
         )
         self._refreshes = Refreshes(
             AccessMemory(self.telemetry, clock),

@@ -26,7 +26,7 @@ from proxy.core.model import Failure, Headers
 from proxy.core.wire.fields import Fields
 from proxy.http.body import Body, BodyProblem, BodyStore, Late
 from proxy.http.callers import Call
-from proxy.http.flow import Inflow, Lost
+from proxy.http.flow import Lost
 from proxy.http.response import Response, Truncated
 from proxy.http.spool import SpoolFile
 from proxy.http.upstream import Outbound, Upstream
@@ -180,35 +180,33 @@ def response(
     return Response(status, reason, Fields(headers), first=body, length=len(body), head_at=clock.now())
 
 
-class _NoTransport:
-    """What an `Inflow` needs of a connection."""
+class Coming:
+    """What is to come of a body: `put` as it arrives, until its `end`."""
 
-    def pause_reading(self) -> None: ...
+    def __init__(self) -> None:
+        self._pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    def resume_reading(self) -> None: ...
+    def put(self, piece: bytes) -> None:
+        self._pieces.put_nowait(piece)
+
+    def end(self) -> None:
+        self.put(b"")
+
+    def drop(self) -> None:
+        self._pieces.put_nowait(None)
+
+    async def read(self) -> bytes:
+        piece = await self._pieces.get()
+        if piece is None:
+            raise Truncated
+        return piece
 
 
-def streamed(
-    clock: Clock,
-    first: bytes,
-    status: int = 200,
-    headers: Headers = (),
-    drop: Callable[[], None] = lambda: None,
-) -> tuple[Response, Inflow]:
-    """A response of which only `first` is here; the rest is put into the inflow."""
-    inflow = Inflow(cast("asyncio.Transport", _NoTransport()))
-    begun = Response(
-        status,
-        b"",
-        Fields(headers),
-        first=first,
-        length=None,
-        head_at=clock.now(),
-        inflow=inflow,
-        drop=drop,
-        file=SpoolFile(),
-    )
-    return begun, inflow
+def streamed(clock: Clock, first: bytes, status: int = 200, headers: Headers = ()) -> tuple[Response, Coming]:
+    """A response of which only `first` is here, and what is to come."""
+    rest = Coming()
+    fields, file = Fields(headers), SpoolFile()
+    return Response(status, b"", fields, first, None, clock.now(), rest, file), rest
 
 
 @dataclass

@@ -87,6 +87,11 @@ async def serving(
         await asyncio.gather(*tasks)
 
 
+def without_body(request: bytes, reply: bytes) -> bytes:
+    """What answers a request: no `OK` to HEAD has a body."""
+    return reply.removesuffix(b"ok") if reply == OK and request.startswith(b"HEAD ") else reply
+
+
 async def read_request(reader: asyncio.StreamReader) -> bytes:
     """One whole request, whose body is as long as Content-Length says."""
     head = await reader.readuntil(b"\r\n\r\n")
@@ -104,7 +109,7 @@ async def origin(answer: Answer | bytes = OK) -> AsyncIterator[Ledger]:
             request = await read_request(reader)
             seen.requests.append(request)
             reply = answer(request) if callable(answer) else answer
-            writer.write(reply)
+            writer.write(without_body(request, reply))
             await writer.drain()
             if isinstance(reply, Close):
                 return
@@ -166,7 +171,7 @@ def forwarder(up: Upstream, store: BodyStore | None = None) -> Handler:
             return
         rest = None
         if not response.complete:
-            response.read_ahead(lambda _ok: None)
+            response.read_ahead(lambda: None)
             rest = response
         fields = end_to_end_response(response.fields)
         await call.respond(

@@ -1,4 +1,6 @@
-"""TLS on the callers' port: the files that say who we are and whom we let in, read again when they change."""
+"""TLS on both sides: whom we take for Xero, and on the callers' port the files that say who we are and whom
+we let in, read again when they change.
+"""
 
 from __future__ import annotations
 
@@ -103,6 +105,23 @@ def server_context(certificate: str, key: str, authorities: str) -> ssl.SSLConte
         except (OSError, ValueError) as error:
             raise BadCertificate(f"the authorities of callers cannot be used: {_reason(error)}") from error
         context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def upstream_context(authorities: str = "") -> ssl.SSLContext:
+    """TLS 1.2 or newer to Xero, with names as certificates list them. Trusted is whom the system trusts, and
+    whom the file of `authorities` holds where there is one. Raises `BadCertificate`.
+    """
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    if authorities:
+        try:
+            context.load_verify_locations(authorities)
+        except (OSError, ValueError) as error:
+            raise BadCertificate(f"the authorities of Xero cannot be used: {_reason(error)}") from error
     return context
 
 

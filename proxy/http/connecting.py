@@ -1,4 +1,9 @@
-"""How a connection to one of Xero's hosts comes about, or why it does not."""
+"""How a connection to one of Xero's hosts comes about and is used again, or why it does not.
+
+aiohttp makes connections, keeps them and tells them apart by where they lead. What is added: one on which
+something has arrived that nobody asked for is given to nobody, a host that vanished is noticed, and whatever
+goes wrong before there is a connection is a failure after which nothing can have been sent.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +12,37 @@ import contextlib
 import errno
 import os
 import re
+import select
 import socket
 import ssl
+from contextvars import ContextVar
+from math import inf
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
 
-from config.values import Origin
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientHttpProxyError,
+    ClientProxyConnectionError,
+    ClientTimeout,
+    TCPConnector,
+)
+
+from config.values import EgressProxy, Origin
 from proxy.clock import Clock
 from proxy.core.model import Failure, UpstreamView
-from proxy.http.exchange import Exchange
-from proxy.http.tls import Tls
 
-SECOND_ADDRESS = 0.25
-"""Seconds for one address of a host until the next one is tried beside it."""
+if TYPE_CHECKING:
+    from aiohttp import AddrInfoType, ClientRequest
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+IDLE_SECONDS = 50.0
 UNACKNOWLEDGED = 60.0
 """Seconds for which what was sent may stay unacknowledged; a host that lives acknowledges at once."""
+TOO_LATE = "refused_deadline"
 _NO_DESCRIPTOR = frozenset({errno.EMFILE, errno.ENFILE})
 _NUMBER = re.compile(r"\[Errno ([0-9]{1,4})\]")
 _OTHER_NAME = frozenset({62, 64})
@@ -30,38 +53,161 @@ _ANOTHER_LOOK = 5.0
 _NAMES_SHOWN = 5
 _PAUSE = 0.05
 """Seconds until it is tried again where there was no descriptor: nobody tells when there is one."""
+_AT_ONCE = 1e-6
+"""Seconds: aiohttp takes 0 for no bound at all."""
 _DEATH = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """Seconds of silence before the first probe and between probes; probes."""
 
 
-async def open_connection(
-    exchange: Exchange, origin: Origin, context: ssl.SSLContext | None, clock: Clock
-) -> None:
-    """Resolve, connect and, where there is to be TLS, shake hands. Raises OSError.
+class Failed(Exception):
+    """Why there is no response; neither an OSError nor of aiohttp, whose session passes it on as it is."""
 
-    Where the process has no descriptor left it waits for one: that is no failure of the host's.
-    """
-    tls = None
-    if context is not None and origin.scheme == "https":
-        tls = Tls(exchange, context, origin.host)
-    connect = asyncio.get_running_loop().create_connection
-    while True:
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.name)
+        self.failure = failure
+
+
+class Connecting(Protocol):
+    """Who wants a connection to `origin` by `connect_by`, a time of `Clock.now`. `contact` is told of it."""
+
+    origin: Origin
+    contact: Contact
+    connect_by: float
+
+    def connected(self, connection: Connection, *, kept: bool) -> None:
+        """Take the connection, which has carried another request before if it was `kept`. Raises `Failed`."""
+
+
+WANTED: ContextVar[Connecting] = ContextVar("wanted")
+"""Who is to have the connection that the task asks aiohttp's session to use."""
+
+
+class Connector(TCPConnector):
+    """Makes connections within `timeout` seconds, through `proxy` where that is given, and keeps them."""
+
+    def __init__(
+        self, clock: Clock, *, timeout: float, tls: ssl.SSLContext | None, proxy: EgressProxy | None
+    ) -> None:
+        super().__init__(
+            ssl=tls or True,
+            limit=0,
+            keepalive_timeout=IDLE_SECONDS,
+            use_dns_cache=False,
+            socket_factory=_endpoint,
+        )
+        self._clock = clock
+        self._patience = timeout
+        self._usual = _within(timeout)
+        self._egress = proxy
+        self._arrivals: WeakKeyDictionary[ResponseHandler, select.poll] = WeakKeyDictionary()
+        """Asks the kernel whether bytes are waiting: what arrived this instant has not been read yet."""
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ARG002, ASYNC109 - aiohttp's signature
+    ) -> Connection:
+        """A connection that is fit for a request. Raises `Failed`."""
+        wanted = WANTED.get()
         try:
-            await connect(
-                lambda: tls or exchange, origin.host, origin.port, happy_eyeballs_delay=SECOND_ADDRESS
-            )
-            break
-        except OSError as error:
-            if error.errno not in _NO_DESCRIPTOR:
-                raise
-            await clock.sleep_until(clock.now() + _PAUSE)
-    if tls is not None:
+            while True:
+                connection = await self._connect(req, traces, wanted)
+                protocol = connection.protocol
+                arrivals = None if protocol is None else self._arrivals.get(protocol)
+                if protocol is None or arrivals is None:
+                    self._take_up(protocol, wanted.contact)
+                    break
+                if not (protocol.should_close or arrivals.poll(0)):
+                    break
+                connection.close()
+        except (ClientError, OSError) as error:
+            failure = await self._failure(error, wanted)
+            if failure.name != TOO_LATE:
+                wanted.contact.note(failure, self._clock.now())
+            raise Failed(failure) from error
         try:
-            await tls.ready()
-        except ssl.SSLCertVerificationError as error:
-            if error.verify_code in _OTHER_NAME:
-                error.verify_message = await _other_name(origin)
+            wanted.connected(connection, kept=arrivals is not None)
+        except Failed:
+            connection.release()
             raise
+        return connection
+
+    async def _connect(self, req: ClientRequest, traces: list[Trace], wanted: Connecting) -> Connection:
+        """Where the process has no descriptor left this waits for one: that is no failure of the host's."""
+        until = self._clock.now() + self._patience
+        bound = self._usual
+        if wanted.connect_by < until:
+            until = wanted.connect_by
+            bound = _within(until - self._clock.now())
+        while True:
+            try:
+                return await super().connect(req, traces, bound)
+            except ClientConnectorError as error:
+                if error.os_error.errno not in _NO_DESCRIPTOR:
+                    raise
+            await self._clock.sleep_until(self._clock.now() + _PAUSE)
+            bound = _within(until - self._clock.now())
+
+    def _take_up(self, protocol: ResponseHandler | None, contact: Contact) -> None:
+        """Look after a new connection. Raises `ConnectionAbortedError` where it has ended already."""
+        transport = None if protocol is None else protocol.transport
+        if protocol is None or transport is None or transport.is_closing():
+            raise ConnectionAbortedError
+        arrivals = select.poll()
+        arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._arrivals[protocol] = arrivals
+        contact.note(None, self._clock.now())
+
+    async def _failure(self, error: ClientError | OSError, wanted: Connecting) -> Failure:
+        there = wanted.origin.authority.decode("ascii")
+        match error:
+            case ClientProxyConnectionError():
+                return _unconnected(error.os_error, f"the proxy {self._egress}")
+            case ClientConnectorError():
+                match error.os_error:
+                    case ssl.SSLCertVerificationError(verify_code=62 | 64) as distrust if not self._egress:
+                        distrust.verify_message = await _other_name(wanted.origin)
+                return connect_failure(error.os_error, wanted.origin)
+            case ClientHttpProxyError():
+                detail = f"The proxy {self._egress} answered {error.status} when asked for {there}."
+                return unsent("connect_failed", "destination_unavailable", detail)
+            case TimeoutError() if wanted.connect_by <= self._clock.now():
+                detail = f"No connection to {there} before the deadline of the request."
+                return unsent(TOO_LATE, "connection_timeout", detail)
+            case TimeoutError():
+                detail = f"No connection to {there} within {self._patience:g} s."
+                return unsent("connect_failed", "connection_timeout", detail)
+            case ConnectionAbortedError():
+                detail = f"{there} ended the new connection at once."
+                return unsent("connect_failed", "connection_terminated", detail)
+        detail = f"The proxy {self._egress} gave no answer in HTTP when asked for {there}."
+        return unsent("connect_failed", "destination_unavailable", detail)
+
+
+def _within(seconds: float) -> ClientTimeout:
+    return ClientTimeout(connect=max(seconds, _AT_ONCE), ceil_threshold=inf)
+
+
+def _endpoint(address: AddrInfoType) -> socket.socket:
+    """A socket for which the kernel ends a connection whose peer vanished without a word within a minute.
+
+    Otherwise a keyed write waits for the whole timeout, after which its key is too old to send it again.
+    """
+    family, kind, protocol, *_ = address
+    endpoint = socket.socket(family, kind, protocol)
+    endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _DEATH.items():
+        if (option := getattr(socket, name, None)) is not None:  # Linux has them all
+            endpoint.setsockopt(socket.IPPROTO_TCP, option, value)
+    bear_silence(endpoint, UNACKNOWLEDGED)
+    return endpoint
+
+
+def bear_silence(endpoint: socket.socket, seconds: float) -> None:
+    """Let what was sent stay unacknowledged for so long, or wait until the peer has room for it again."""
+    if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
+        endpoint.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
 
 
 async def _other_name(origin: Origin) -> str:
@@ -102,7 +248,7 @@ def _names(certificate: bytes) -> list[str]:
 
 
 def connect_failure(error: OSError, origin: Origin) -> Failure:
-    """What `open_connection` raised, with the host and the reason."""
+    """Why no connection to a host came about."""
     host, there = origin.host, origin.authority.decode("ascii")
     match error:
         case socket.gaierror():
@@ -116,6 +262,10 @@ def connect_failure(error: OSError, origin: Origin) -> Failure:
         case ConnectionResetError():  # only a handshake can be reset: before it is a refusal
             detail = f"No TLS with {there}: it ended the connection."
             return unsent("tls_failed", "tls_protocol_error", detail)
+    return _unconnected(error, there)
+
+
+def _unconnected(error: OSError, there: str) -> Failure:
     number = _number(error)
     reason = os.strerror(number).lower() if number else "it could not be reached"
     refused = number == errno.ECONNREFUSED
@@ -153,13 +303,13 @@ class Contact:
         self._error = ""
         self._failed_at: float | None = None
 
-    def note(self, made: Exchange | Failure, now: float) -> None:
+    def note(self, failure: Failure | None, now: float) -> None:
         """One was tried."""
-        self._connected = not isinstance(made, Failure)
-        if isinstance(made, Failure):
-            self._error, self._failed_at = made.detail, now
-        else:
+        self._connected = failure is None
+        if failure is None:
             self._connected_at = now
+        else:
+            self._error, self._failed_at = failure.detail, now
 
     def view(self, host: str, url: str, now: float) -> UpstreamView:
         """What operators are told."""
@@ -172,33 +322,3 @@ class Contact:
             self._error,
             None if failed is None else now - failed,
         )
-
-
-def notice_death(exchange: Exchange) -> None:
-    """Let the kernel end a connection whose peer vanished without a word within about a minute.
-
-    Otherwise a keyed write waits for the whole timeout, after which its key is too old to send it again.
-    """
-    connection = exchange.transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _DEATH.items():
-        if (option := getattr(socket, name, None)) is not None:  # Linux has them all
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
-    bear_silence(exchange, UNACKNOWLEDGED)
-
-
-def bear_silence(exchange: Exchange, seconds: float) -> None:
-    """Let what was sent stay unacknowledged for so long, or wait until the peer has room for it again."""
-    if (option := getattr(socket, "TCP_USER_TIMEOUT", None)) is not None:
-        connection = exchange.transport.get_extra_info("socket")
-        connection.setsockopt(socket.IPPROTO_TCP, option, round(seconds * 1000))
-
-
-def default_tls() -> ssl.SSLContext:
-    """TLS 1.2 or newer, the system's trust store, and names as certificates list them."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.set_alpn_protocols(["http/1.1"])
-    return context

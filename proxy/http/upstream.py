@@ -1,8 +1,8 @@
 """One attempt at Xero: a response, or a failure that says whether anything was sent.
 
-The connections are ours, so that nothing happens behind the retry table's back: no hidden resend, no
-redirect, no cookie, no decompression, no re-encoding of the target. A connection that died after the
-first byte was written is a failure whose outcome is unknown, and is reported, never repeated here.
+aiohttp's client speaks HTTP and TLS, and does nothing behind the retry table's back: no hidden resend, no
+redirect, no cookie, no decompression, no re-encoding of the target. What goes wrong once there is a
+connection is a failure whose outcome is unknown, and is reported, never repeated here.
 
 Scheme, host and port come from the settings; a caller decides nothing but the path.
 """
@@ -12,35 +12,67 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING
 
-from config.values import Origin
+from aiohttp import (
+    ClientError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    HttpVersion10,
+    ServerDisconnectedError,
+)
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDict
+from yarl import URL
+
+from config.values import EgressProxy, Origin
 from proxy.clock import Clock
 from proxy.core.model import Failure, Headers, Host, UpstreamView
-from proxy.core.wire.heads import Lines
+from proxy.core.wire.fields import Fields
+from proxy.core.wire.framing import BadFraming, UntilClose, has_no_body, response_framing
+from proxy.core.wire.heads import MAX_FIELDS, MAX_HEAD
 from proxy.http.body import Body
+from proxy.http.certificates import upstream_context
 from proxy.http.connecting import (
+    TOO_LATE,
     UNACKNOWLEDGED,
+    WANTED,
+    Connector,
     Contact,
+    Failed,
     bear_silence,
-    connect_failure,
-    default_tls,
-    notice_death,
-    open_connection,
     unsent,
 )
 from proxy.http.deadlines import Deadlines
-from proxy.http.exchange import Exchange, Result
-from proxy.http.flow import Lost
-from proxy.http.response import Heard, Response
+from proxy.http.response import BEGINNING_BYTES, Heard, Response, Truncated
 from proxy.http.spool import SpoolFile
 
+if TYPE_CHECKING:
+    from aiohttp import ClientHandlerType, ClientRequest
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+
 SMALL_BODY = 64 * 1024
-IDLE_SECONDS = 50.0
-MAX_IDLE = 256
-_ALWAYS_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+READ_BUFFER = 64 * 1024
+"""aiohttp stops reading from a connection while twice as many bytes of a body wait to be taken."""
+FIRST_FINAL = 200
+LAST_STATUS = 599
+FIRST_ERROR = 400
+AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""Fields that aiohttp would add by itself."""
+
+GARBAGE = ("upstream_garbage", "http_protocol_error")
+GARBLED = (*GARBAGE, "What came is not well-formed HTTP.")
+CUT = ("upstream_truncated", "http_response_incomplete")
+BROKE = (*CUT, "The connection broke inside the answer.")
+NO_ANSWER = ("upstream_reset", "connection_terminated", "Xero closed the connection without an answer.")
 
 
 @dataclass(slots=True)
@@ -61,10 +93,9 @@ class Outbound:
 
 
 class Upstream:
-    """Connections to Xero's two hosts, of which at most `most_idle` to each are kept. Timeouts are seconds.
-
-    `timeout` runs from the start of sending to the end of the response, or to its first 64 KiB where it is
-    larger, and from then on from one piece of its body to the next. What is read ahead waits in `spool`.
+    """Xero's two hosts. `connect_timeout` is in seconds, and so is `timeout`, which runs from the start of
+    sending to the end of the response, or to its first 64 KiB where it is larger, and from then on from one
+    piece of its body to the next. What is read ahead waits in `spool`.
     """
 
     def __init__(
@@ -76,198 +107,359 @@ class Upstream:
         timeout: float,
         clock: Clock,
         spool: SpoolFile | None = None,
-        idle_seconds: float = IDLE_SECONDS,
-        most_idle: int = MAX_IDLE,
         tls: ssl.SSLContext | None = None,
+        proxy: EgressProxy | None = None,
     ) -> None:
         self._origins = {Host.API: api, Host.IDENTITY: identity}
-        self._host_lines = {host: b"Host: " + origin.authority for host, origin in self._origins.items()}
-        self._connect_timeout = connect_timeout
+        self._urls = {host: URL(str(origin)) for host, origin in self._origins.items()}
+        self._proxies = {
+            host: URL(proxy.url) if proxy and origin.scheme == "https" else None
+            for host, origin in self._origins.items()
+        }
+        said = proxy is not None and proxy.authorization
+        self._proxy_fields = {"Proxy-Authorization": said} if said else None
+        self._contacts = {host: Contact() for host in Host}
         self._timeout = timeout
         self._clock = clock
         self.spool = spool or SpoolFile()
-        self._idle_seconds = idle_seconds
-        self._most_idle = min(MAX_IDLE, most_idle)
-        needs_tls = "https" in (api.scheme, identity.scheme)
-        self._tls = (tls or default_tls()) if needs_tls else None
-        self._lines = Lines()
-        self._idle: dict[Host, list[Exchange]] = {Host.API: [], Host.IDENTITY: []}
-        self._contacts = {host: Contact() for host in Host}
-        self._open: set[Exchange] = set()
-        self._connecting: set[asyncio.Future[None]] = set()
+        if tls is None and "https" in (api.scheme, identity.scheme):
+            tls = upstream_context()
+        self._session = ClientSession(
+            connector=Connector(clock, timeout=connect_timeout, tls=tls, proxy=proxy),
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=AUTOMATIC,
+            timeout=ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            trust_env=False,
+            read_bufsize=READ_BUFFER,
+            max_line_size=MAX_HEAD,
+            max_field_size=MAX_HEAD,
+            max_headers=MAX_FIELDS,
+            middlewares=(send_once,),
+        )
         self._deadlines = Deadlines(clock)
+        self._under_way: set[Exchange] = set()
         self._closed = False
 
-    async def send(self, outbound: Outbound) -> Result:
+    async def send(self, outbound: Outbound) -> Response | Failure:
         """Send once. Returns when the body is whole or 64 KiB of it are there, or with what went wrong."""
         if not outbound.target.startswith(b"/"):
             raise ValueError("only a path can be sent")
-        exchange = (pooled := self._pooled(outbound.host)) or await self._connect(
-            outbound.host, outbound.deadline
+        if self._closed:
+            return CLOSED
+        host = outbound.host
+        exchange = Exchange(
+            outbound, self._origins[host], self._contacts[host], self._clock, self._timeout, self._over
         )
-        if isinstance(exchange, Failure):
-            return exchange
-        if self._clock.elapsed() >= outbound.go_by:
-            self._keep(outbound.host, exchange)
-            return KEY_OUTLIVED
-        result, exchange.heard = exchange.begin(outbound.method), outbound.heard
-        head, body = self._head(outbound), outbound.body
+        self._under_way.add(exchange)
+        self._deadlines.watch(exchange)
+        WANTED.set(exchange)
+        task = asyncio.current_task()
         try:
-            if body is None or (body.in_memory is not None and body.size <= SMALL_BODY):
-                exchange.transport.write(head + (body.in_memory or b"") if body else head)
-                exchange.sent()
-            else:
-                if outbound.go_by == inf:
-                    exchange.patient = True  # one that takes no more for a while need not be dead
-                    bear_silence(exchange, max(UNACKNOWLEDGED, self._timeout))
-                exchange.transport.write(head)
-                await self._write(exchange, body, outbound.go_by)
-            answer = await result
+            return await self._answer(outbound, exchange, await self._request(outbound, exchange))
+        except Failed as failed:
+            return exchange.failure or failed.failure
         except asyncio.CancelledError:
             exchange.drop()
+            if exchange.failure is CLOSED and task is not None and not task.uncancel():
+                return CLOSED
             raise
-        if pooled is not None and isinstance(answer, Response):
-            answer.kept = True
-        return answer
+        finally:
+            if not exchange.passing:
+                exchange.end()
 
-    async def close(self) -> None:
-        """Drop every connection, so that each attempt under way fails; no other is made."""
-        self._closed = True
-        for connecting in self._connecting:
-            connecting.cancel()
-        for exchange in list(self._open):
-            exchange.drop()
-        await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
+    async def _request(self, outbound: Outbound, exchange: Exchange) -> ClientResponse:
+        fields, body = _fields(outbound.headers), outbound.body
+        data: bytes | memoryview | AsyncIterator[bytes | memoryview] | None = None
+        if body is not None and exchange.large:
+            fields.add("Content-Length", str(body.size))
+            data = exchange.pieces(body)
+        elif body is not None:
+            data = body.in_memory
+        return await self._session.request(
+            outbound.method,
+            self._urls[outbound.host].with_path(outbound.target.decode("latin-1"), encoded=True),
+            headers=fields,
+            data=data,
+            allow_redirects=False,
+            proxy=self._proxies[outbound.host],
+            proxy_headers=self._proxy_fields,
+        )
 
-    async def _write(self, exchange: Exchange, body: Body, go_by: float) -> None:
-        try:
-            async with contextlib.aclosing(body.pieces()) as pieces:
-                async for piece in pieces:
-                    if exchange.answered:
-                        return  # an early answer: the connection is not used again
-                    if self._clock.elapsed() >= go_by:
-                        exchange.drop()
-                        return
-                    exchange.transport.write(piece)
-                    del piece  # or it stays until the next one is there
-                    await exchange.drain()
-        except Lost:
-            return  # the exchange has noted it
-        except OSError:
-            exchange.abandon()
-            return
-        exchange.sent()
-
-    def _head(self, outbound: Outbound) -> bytes:
-        lines = [
-            b"%b %b HTTP/1.1" % (outbound.method.encode(), outbound.target),
-            self._host_lines[outbound.host],
-            *map(b": ".join, outbound.headers),
-        ]
-        if outbound.body is not None:
-            lines.append(b"Content-Length: %d" % outbound.body.size)
-        elif outbound.method in _ALWAYS_LENGTH:
-            lines.append(b"Content-Length: 0")
-        lines.append(b"\r\n")
-        return b"\r\n".join(lines)
-
-    # --- connections
-
-    def _pooled(self, host: Host) -> Exchange | None:
-        idle = self._idle[host]
-        while idle:
-            exchange = idle.pop()
-            if exchange.fit():
-                return exchange
-            exchange.drop()
-        return None
-
-    def _keep(self, host: Host, exchange: Exchange) -> None:
-        idle = self._idle[host]
-        if self._closed or len(idle) >= self._most_idle:
-            exchange.transport.close()
-            return
-        if exchange.patient:
-            exchange.patient = False
-            bear_silence(exchange, UNACKNOWLEDGED)
-        exchange.deadline = self._clock.now() + self._idle_seconds
-        idle.append(exchange)
-
-    def _forget(self, host: Host, exchange: Exchange) -> None:
-        self._open.discard(exchange)
-        self._deadlines.forget(exchange)
-        with contextlib.suppress(ValueError):
-            self._idle[host].remove(exchange)
+    async def _answer(self, outbound: Outbound, exchange: Exchange, reply: ClientResponse) -> Response:
+        head_at, fields, content = self._clock.now(), Fields(reply.raw_headers), reply.content
+        length = exchange.head(reply, fields)
+        heard, first = outbound.heard, bytearray()
+        if content.total_bytes or content.is_eof():
+            first += await exchange.piece()  # which is there already
+        while not content.at_eof() and len(first) < SMALL_BODY:
+            if heard is not None:
+                enough = heard(reply.status, fields, bytes(first[:BEGINNING_BYTES]), head_at)
+                if enough:
+                    break
+                heard = heard if enough is None else None
+            first += await exchange.piece()
+        exchange.passing = not content.at_eof()
+        return Response(
+            reply.status,
+            (reply.reason or "").encode("utf-8", "surrogateescape"),
+            fields,
+            bytes(first),
+            length,
+            head_at,
+            exchange if exchange.passing else None,
+            self.spool,
+            kept=exchange.kept,
+        )
 
     async def reach(self, host: Host) -> Failure | None:
         """Connect and leave again; what went wrong."""
-        exchange = await self._connect(host)
-        if isinstance(exchange, Failure):
-            return exchange
-        exchange.transport.close()
-        return None
+        made = await self.send(Outbound(host, "GET", b"/", (), None, go_by=-inf))
+        return made if isinstance(made, Failure) and made is not KEY_OUTLIVED else None
 
     def view(self) -> tuple[UpstreamView, ...]:
         """Both hosts, and how connections to them fared."""
         now = self._clock.now()
         return tuple(self._contacts[host].view(host.value, str(self._origins[host]), now) for host in Host)
 
-    async def _connect(self, host: Host, deadline: float = inf) -> Exchange | Failure:
-        made = await self._try_to_connect(host, deadline)
-        if made is not _CLOSED and not (isinstance(made, Failure) and made.name == TOO_LATE):
-            self._contacts[host].note(made, self._clock.now())
-        return made
+    async def close(self) -> None:
+        """Drop every connection, so that each attempt under way fails; no other is made."""
+        self._closed = True
+        for exchange in list(self._under_way):
+            exchange.close()
+        await self._clock.sleep_until(self._clock.now())  # one turn of the loop, in which they end
+        await self._session.close()
 
-    async def _try_to_connect(self, host: Host, deadline: float) -> Exchange | Failure:
-        if self._closed:
-            return _CLOSED
-        exchange, origin = self._exchange(host), self._origins[host]
-        connecting = asyncio.ensure_future(open_connection(exchange, origin, self._tls, self._clock))
-        self._connecting.add(connecting)
+    def _over(self, exchange: Exchange) -> None:
+        self._under_way.discard(exchange)
+        self._deadlines.forget(exchange)
+
+
+class Exchange:
+    """One request and its response, with a connection of their own until both have ended: what `Connector`
+    and `Deadlines` know of it, and the `Rest` of the response. `over` is told of its end.
+    """
+
+    def __init__(
+        self,
+        outbound: Outbound,
+        origin: Origin,
+        contact: Contact,
+        clock: Clock,
+        timeout: float,
+        over: Callable[[Exchange], None],
+    ) -> None:
+        body = outbound.body
+        self.origin = origin
+        self.contact = contact
+        self.connect_by = outbound.deadline
+        self.deadline = inf
+        self.large = body is not None and (body.in_memory is None or body.size > SMALL_BODY)
+        self.kept = False
+        self.passing = False
+        """Whether somebody has the beginning of the answer: then each piece has the whole timeout."""
+        self.failure: Failure | None = None
+        """Why we ended it ourselves."""
+        self._outbound = outbound
+        self._clock = clock
+        self._timeout = timeout
+        self._over = over
+        self._task = asyncio.current_task()
+        self._protocol: ResponseHandler | None = None
+        self._ours: asyncio.Transport | None = None
+        """The connection, until another may have it."""
+        self._reply: ClientResponse | None = None
+        self._sent = not self.large
+        self._waiting = True
+        """Whether Xero is waited for; what our side holds back has time."""
+        self._until_close = False
+
+    # --- a connection
+
+    def connected(self, connection: Connection, *, kept: bool) -> None:
+        """Take it, unless no byte may leave any more."""
+        if self.failure is not None:
+            raise Failed(self.failure)
+        if self._clock.elapsed() >= self._outbound.go_by:
+            raise Failed(KEY_OUTLIVED)
+        self._protocol, self._ours, self.kept = connection.protocol, connection.transport, kept
+        if (
+            self.large and self._outbound.go_by == inf
+        ):  # a peer that takes no more for a while need not be dead
+            self._bear_silence(max(UNACKNOWLEDGED, self._timeout))
+            connection.add_callback(partial(self._bear_silence, UNACKNOWLEDGED))
+        connection.add_callback(self._released)
+        self.deadline = self._clock.now() + self._timeout
+
+    def _bear_silence(self, seconds: float) -> None:
+        if self._ours is not None and not self._ours.is_closing():
+            bear_silence(self._ours.get_extra_info("socket"), seconds)
+
+    def _released(self) -> None:
+        self._ours = None
+
+    def expire(self, now: float) -> None:
+        """End it where its time is up."""
+        if self._waiting:
+            self._cut("upstream_timeout", "http_response_timeout", "No complete answer came in time.")
+        self.deadline = now + self._timeout
+
+    def close(self) -> None:
+        """End it because nothing is sent any more."""
+        if self._protocol is not None:
+            self._cut(*(BROKE if self._reply is not None else NO_ANSWER))
+        elif self._task is not None:
+            self.failure = CLOSED
+            self._task.cancel()
+
+    def drop(self) -> None:
+        """End the connection now: a body that would have ended with it is not whole."""
+        self._cut("upstream_truncated", "http_response_incomplete", "The connection was given up.")
+        self.end()
+
+    def _cut(self, name: str, error: str, detail: str) -> None:
+        if self._ours is not None:
+            self.failure = self.failure or Failure(name, sent=True, error=error, detail=detail)
+            self._ours.abort()
+
+    def end(self) -> None:
+        """Let go of the connection, of which nobody else can make use if something is still to come."""
+        if self._ours is not None:
+            self._ours.abort()
+            if self._reply is not None:
+                self._reply.close()
+        self._over(self)
+
+    # --- the request
+
+    async def pieces(self, body: Body) -> AsyncIterator[bytes | memoryview]:
+        """The body, until there is an answer or its time is up."""
         try:
-            left = max(0.0, deadline - self._clock.now())
-            done, _ = await asyncio.wait({connecting}, timeout=min(self._connect_timeout, left))
+            async with contextlib.aclosing(body.pieces()) as pieces:
+                async for piece in pieces:
+                    if self._reply is not None:
+                        return
+                    if self._clock.elapsed() >= self._outbound.go_by:
+                        self.drop()
+                        return
+                    yield piece
+                    del piece  # or it stays until the next one is there
+        except OSError:
+            self._cut("upstream_reset", "proxy_internal_error", "The kept request body could not be read.")
+            return
+        self._sent = True
+
+    # --- the response
+
+    def head(self, reply: ClientResponse, fields: Fields) -> int | None:
+        """Note that the head is here; the length that it declares. Raises `Failed` where it is no good."""
+        self._reply, self._waiting = reply, False
+        method, status = self._outbound.method, reply.status
+        if reply.version is None or reply.version.major != 1:
+            raise _failed(*GARBLED)
+        if not FIRST_FINAL <= status <= LAST_STATUS:
+            raise _failed(*GARBAGE, f"The status {status} cannot be an answer.")
+        try:
+            framing, length = response_framing(method, status, fields)
+        except BadFraming as error:
+            raise _failed(*GARBAGE, f"{error}.") from error
+        self._until_close = isinstance(framing, UntilClose)
+        if self._until_close and self.origin.scheme == "https" and status < FIRST_ERROR:
+            # Anybody on the way can end a connection, and asyncio takes that for the peer's own word.
+            raise _failed(*CUT, "Nothing in the answer says where it ends.")
+        coded = b"transfer-encoding" in fields
+        beyond = bool(coded or length) and has_no_body(method, status)
+        if self._protocol is not None and (beyond or not self._sent or (coded and _is_old(reply))):
+            self._protocol.force_close()
+        if self._protocol is not None and not reply.content.is_eof():
+            self._notice_loss(self._protocol)
+        return length
+
+    def _notice_loss(self, protocol: ResponseHandler) -> None:
+        """Without this aiohttp lets whoever reads a body wait for ever where a later chunk is malformed."""
+        if (closed := protocol.closed) is None:
+            self._lost(None)
+        else:
+            closed.add_done_callback(self._lost)
+
+    def _lost(self, closed: asyncio.Future[None] | None) -> None:
+        if closed is not None:
+            closed.exception()  # which is known otherwise
+        if self._reply is not None and not self._reply.content.is_eof():
+            self._reply.content.set_exception(Truncated())
+
+    async def piece(self) -> bytes:
+        """The next bytes of the body, empty at the end. Raises `Failed`."""
+        if self._reply is None:
+            return b""
+        self._waiting = True
+        try:
+            piece = await self._reply.content.readany()
+        except (ClientError, OSError) as error:
+            raise self._broken() from error
         finally:
-            self._connecting.discard(connecting)
-            if not connecting.done():
-                connecting.cancel()
-        if connecting.cancelled():
-            return _CLOSED
-        if not done and left < self._connect_timeout:
-            detail = f"No connection to {origin.authority.decode()} before the deadline of the request."
-            return unsent(TOO_LATE, "connection_timeout", detail)
-        if not done:
-            detail = f"No connection to {origin.authority.decode()} within {self._connect_timeout:g} s."
-            return unsent("connect_failed", "connection_timeout", detail)
+            self._waiting = False
+        if self._reply.content.at_eof():
+            self._is_whole()
+        elif self.passing:
+            self.deadline = self._clock.now() + self._timeout
+        return piece
+
+    async def read(self) -> bytes:
+        """As `Rest.read`."""
         try:
-            connecting.result()
-        except OSError as error:
-            return connect_failure(error, origin)
-        return self._take_up(exchange, origin)
+            piece = await self.piece()
+        except Failed as failed:
+            self.end()
+            raise Truncated(failed.failure.detail) from failed
+        if not piece:
+            self.end()
+        return piece
 
-    def _take_up(self, exchange: Exchange, origin: Origin) -> Exchange | Failure:
-        if self._closed:  # while this one was on its way from the loop to here
-            exchange.drop()
-            return _CLOSED
-        if exchange.transport.is_closing():
-            detail = f"{origin.authority.decode()} ended the new connection at once."
-            return unsent("connect_failed", "connection_terminated", detail)
-        notice_death(exchange)
-        self._open.add(exchange)
-        self._deadlines.watch(exchange)
-        return exchange
+    def _is_whole(self) -> None:
+        """Raises `Failed` where a body that ends with its connection was cut: aiohttp takes any end."""
+        cut = self._until_close and not isinstance(self._loss(), ServerDisconnectedError)
+        if cut or self.failure is not None:
+            raise self._broken()
 
-    def _exchange(self, host: Host) -> Exchange:
-        return Exchange(
-            self._clock,
-            self._lines,
-            timeout=self._timeout,
-            spool=self.spool,
-            idle=partial(self._keep, host),
-            gone=partial(self._forget, host),
-        )
+    def _broken(self) -> Failed:
+        garbled = isinstance(self._loss(), HttpProcessingError)
+        return Failed(self.failure) if self.failure else _failed(*(GARBLED if garbled else BROKE))
+
+    def _loss(self) -> BaseException | None:
+        return None if self._protocol is None else self._protocol.exception()
 
 
-TOO_LATE = "refused_deadline"
+async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Let aiohttp's session hear of failures only as `Failed`: by itself it sends a request anew, and what
+    may have been executed runs twice. Whatever comes here but that came after the first byte.
+    """
+    try:
+        return await handler(request)
+    except ServerDisconnectedError as error:
+        raise _failed(*(NO_ANSWER if isinstance(error.message, str) else BROKE)) from error
+    except ClientResponseError as error:
+        raise _failed(*GARBLED) from error
+    except (ClientError, OSError) as error:
+        raise _failed(*NO_ANSWER) from error
+
+
+def _fields(headers: Headers) -> CIMultiDict[str]:
+    """Repeated fields have the spelling of the first: of others aiohttp keeps the last alone."""
+    spelled: dict[bytes, str] = {}
+    return CIMultiDict(
+        [(spelled.setdefault(name.lower(), name.decode("ascii")), value.decode()) for name, value in headers]
+    )
+
+
+def _is_old(reply: ClientResponse) -> bool:
+    """Whether its sender may see the end of a transfer coding elsewhere (RFC 9112, 6.1)."""
+    return reply.version == HttpVersion10
+
+
+def _failed(name: str, error: str, detail: str) -> Failed:
+    return Failed(Failure(name, sent=True, error=error, detail=detail))
+
+
 KEY_OUTLIVED = unsent(TOO_LATE, "http_request_denied", "Xero may have forgotten the key by now.")
-_CLOSED = unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")
+CLOSED = unsent("connect_failed", "connection_terminated", "The proxy is shutting down.")

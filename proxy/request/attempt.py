@@ -121,7 +121,7 @@ class Sender:
             if not permit.settled:
                 await self._scheduler.settle(permit, settlement, ended=ended.whole)
         if isinstance(outcome, Response) and not outcome.complete:
-            outcome.read_ahead(lambda _whole: self._release(permit))
+            outcome.read_ahead(lambda: self._release(permit))
         else:
             self._release(permit)
         return ended

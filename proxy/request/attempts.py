@@ -20,8 +20,9 @@ from proxy.core.line.refusal import Refusal, Why
 from proxy.core.model import Execution
 from proxy.core.wire.response_headers import correlation_id
 from proxy.http.body import Body
+from proxy.http.connecting import TOO_LATE
 from proxy.http.response import Response
-from proxy.http.upstream import TOO_LATE, Upstream
+from proxy.http.upstream import Upstream
 from proxy.observe.telemetry import Telemetry
 from proxy.request.access import AccessMemory
 from proxy.request.attempt import Ended, Gone, Reached, Recipient, Sender

@@ -139,6 +139,10 @@ class Pipeline:
         if isinstance(found, str):
             return failed(found)
         record.routed(found)
+        if not terms.readable:
+            return failed(
+                "invalid_request", "The value of a field is not UTF-8, and nothing else can be sent on."
+            )
         return request_of(
             record.id,
             record.arrived,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.corpus.rows import Row, each, read_differences, read_rows
@@ -32,7 +34,7 @@ def test_a_response_is_passed_on_whole_or_answered_with_an_error_of_our_own(
     got = answer(closing[row.id])
     ours = bool(got.values(b"proxy-status")) and b"error=" in got.values(b"proxy-status")[0]
     if not ours:
-        sent, _ = read_response(row.raw.removeprefix(b"\r\n"))
+        sent, _ = read_response(strict(row.raw.removeprefix(b"\r\n")))
         assert (got.status, got.body) == (sent.status, sent.body)
     if row.id in DIFFERENCES:
         assert str(got.status) == DIFFERENCES[row.id].ours, DIFFERENCES[row.id].why
@@ -58,6 +60,17 @@ def test_how_a_response_is_cut_into_segments_changes_nothing(closing: dict[str, 
 def test_every_difference_is_one(closing: dict[str, Outcome]) -> None:
     expected = {row.id for row in ROWS if (answer(closing[row.id]).status in OURS) is not row.forwards}
     assert not DIFFERENCES.keys() & expected
+
+
+def strict(raw: bytes) -> bytes:
+    """What aiohttp's parser understands, in strict HTTP: it knows other names of the protocol, and minds no
+    line that ends with a line feed alone and no blanks behind a chunk's size.
+    """
+    raw = re.sub(rb"\A(?:RTSP|ICE)/", b"HTTP/", raw)
+    if b"\r\n" not in raw:
+        head, _, body = raw.partition(b"\n\n")
+        raw = head.replace(b"\n", b"\r\n") + b"\r\n\r\n" + body
+    return re.sub(rb"(?m)^([0-9A-F]+) +\r$", rb"\1\r", raw)
 
 
 def answer(outcome: Outcome) -> Message:

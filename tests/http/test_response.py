@@ -42,9 +42,9 @@ async def test_a_large_response_can_be_read_piece_by_piece() -> None:
 async def test_reading_ahead_ends_when_upstream_has_delivered_though_the_caller_reads_nothing() -> None:
     async with answering(FRAMED + BIG) as (up, seen):
         response = await good(up)
-        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        response.read_ahead(ended.set_result)
-        assert await ended
+        ended = asyncio.Event()
+        response.read_ahead(ended.set)
+        await ended.wait()
         other = await good(up)
         other.close()
         assert await rest_of(response) == BIG
@@ -55,21 +55,21 @@ async def test_reading_ahead_ends_when_upstream_has_delivered_though_the_caller_
 async def test_a_body_cut_in_the_middle_is_told_to_whoever_reads_it() -> None:
     async with answering(Close(FRAMED + BIG[:1_000_000])) as (up, _):
         response = await good(up)
-        ended: list[bool] = []
-        response.read_ahead(ended.append)
+        ended = asyncio.Event()
+        response.read_ahead(ended.set)
         with pytest.raises(Truncated):
             await rest_of(response)
-        assert ended == [False]
+        assert ended.is_set()
 
 
 async def test_what_is_read_ahead_is_read_to_its_end_though_the_caller_has_left() -> None:
     async with answering(FRAMED + BIG) as (up, seen):
         response = await good(up)
-        ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        response.read_ahead(ended.set_result)
+        ended = asyncio.Event()
+        response.read_ahead(ended.set)
         response.close()
         response.close()
-        assert await ended
+        await ended.wait()
         assert await response.read() == b""
         (await good(up)).close()
     assert seen.connections == 1
@@ -87,7 +87,7 @@ def test_what_is_read_ahead_comes_out_in_order_in_memory_and_on_disk(course: lis
     async def run() -> None:
         clock = Clock()
         response, inflow = streamed(clock, b"")
-        response.read_ahead(lambda _ok: None)
+        response.read_ahead(lambda: None)
         came = sent = b""
         for number, step in enumerate(course):
             match step:

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import socket
-from typing import Any
+from dataclasses import replace
+from math import inf
 
 import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
 from proxy.core.model import Failure
-from proxy.http.connecting import open_connection
 from proxy.http.upstream import Upstream
 from tests.sockets import OK, Close, answering, bad, get, good, kept, read_request, serving, until, upstream
 
 
-async def test_target_order_case_repetition_and_bytes_of_fields_go_out_unchanged() -> None:
-    headers = ((b"X-One", b"\xff\xfe"), (b"x-ONE", b"two"), (b"X-One", b"3"))
+@pytest.mark.parametrize(
+    "target", [b"/a%2Fb/../%C3%a9?q=%zz&r=|", b"//evil.test/", b"/?", b"/a?b#c", b"/~x/a b"]
+)
+async def test_target_order_and_bytes_of_fields_go_out_unchanged(target: bytes) -> None:
+    headers = ((b"X-One", "\u00e9".encode()), (b"a", b""), (b"X-One", b"3"), (b"If-Match", b"'\t\""))
     async with answering(OK) as (up, seen):
-        await good(up, get(b"/a%2Fb/../%C3%a9?q=%zz&r=|", headers=headers))
+        await good(up, get(target, headers=headers))
     assert seen.requests == [
-        b"GET /a%%2Fb/../%%C3%%a9?q=%%zz&r=| HTTP/1.1\r\nHost: %b\r\n"
-        b"X-One: \xff\xfe\r\nx-ONE: two\r\nX-One: 3\r\n\r\n" % seen.address.authority
+        b"GET %b HTTP/1.1\r\nHost: %b\r\n"
+        b"X-One: \xc3\xa9\r\na: \r\nX-One: 3\r\nIf-Match: '\t\"\r\n\r\n" % (target, seen.address.authority)
     ]
+
+
+async def test_no_field_of_a_repeated_name_is_lost_and_all_are_spelled_as_the_first() -> None:
+    headers = ((b"X-One", b"1"), (b"x-ONE", b"2"), (b"x-one", b"3"))
+    async with answering(OK) as (up, seen):
+        await good(up, get(headers=headers))
+    assert b"X-One: 1\r\nX-One: 2\r\nX-One: 3\r\n\r\n" in seen.requests[0]
 
 
 @pytest.mark.parametrize("memory", [1_000_000, 1])
@@ -43,9 +54,10 @@ async def test_a_body_is_framed_by_exactly_one_length_and_arrives_whole(size: in
 
 
 @pytest.mark.parametrize(
-    ("method", "framed"), [("POST", True), ("PUT", True), ("PATCH", True), ("GET", False), ("DELETE", False)]
+    ("method", "framed"),
+    [("POST", True), ("PUT", True), ("PATCH", True), ("DELETE", True), ("GET", False)],
 )
-async def test_only_writes_without_a_body_declare_its_absence(method: str, framed: bool) -> None:
+async def test_only_what_may_have_a_body_declares_its_absence(method: str, framed: bool) -> None:
     async with answering(OK) as (up, seen):
         await good(up, get(method=method))
     assert (b"Content-Length: 0\r\n" in seen.requests[0]) is framed
@@ -131,7 +143,6 @@ async def test_connections_are_used_again() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok",
         b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok and more",
     ],
 )
 async def test_a_connection_that_ends_or_holds_more_bytes_is_not_used_again(raw: bytes) -> None:
@@ -139,6 +150,14 @@ async def test_a_connection_that_ends_or_holds_more_bytes_is_not_used_again(raw:
         for _ in range(3):
             assert (await good(up)).first == b"ok"
     assert seen.connections == 3
+
+
+async def test_bytes_right_behind_an_answer_after_which_the_peer_closes_leave_no_answer() -> None:
+    """aiohttp's parser refuses all that came with them: whether a write was executed is unknown then."""
+    raw = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok and more"
+    async with answering(raw) as (up, _):
+        failure = await bad(up)
+    assert (failure.name, failure.sent) == ("upstream_garbage", True)
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
@@ -177,26 +196,28 @@ async def test_bytes_pushed_on_an_idle_connection_never_reach_another_caller(tur
     assert seen.connections == 2
 
 
-@pytest.mark.looptime
-async def test_idle_connections_are_closed_after_a_while() -> None:
-    clock = Clock()
+async def test_idle_connections_are_not_used_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     async with answering(OK) as (up, seen):
         await good(up)
-        await clock.sleep_until(clock.now() + 55)
+        monkeypatch.setattr("aiohttp.connector.monotonic", lambda: inf)
         await good(up)
     assert seen.connections == 2
 
 
 async def test_an_answer_that_comes_before_the_body_was_sent_is_read_and_the_connection_dropped() -> None:
+    ended: list[int] = []
+
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
-        await reader.read()
+        with contextlib.suppress(ConnectionError):
+            ended.append(len(await reader.read()))
 
     body = await kept(b"x" * 30_000_000, memory=1)
     async with serving(refuse) as address, upstream(address) as up:
         assert (await good(up, get(method="POST", body=body))).status == 413
-        assert all(one.transport.is_closing() for one in up._open)
+        await until(lambda: ended)
+    assert ended[0] < body.size
 
 
 async def test_a_cancelled_attempt_drops_its_connection() -> None:
@@ -206,7 +227,7 @@ async def test_a_cancelled_attempt_drops_its_connection() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert all(one.transport.is_closing() for one in up._open)
+        await until(seen.writers[0].is_closing)
 
 
 async def test_closing_ends_every_attempt_with_a_failure_and_allows_no_other() -> None:
@@ -230,28 +251,28 @@ async def test_closing_ends_the_wait_for_a_connection() -> None:
     address = Origin("https", "127.0.0.1", listening.getsockname()[1])
     with listening:
         up = Upstream(address, address, connect_timeout=10.0, timeout=10.0, clock=Clock())
+        listening.setblocking(False)
         task = asyncio.create_task(up.send(get()))
-        await until(lambda: up._connecting)
+        peer, _ = await asyncio.get_running_loop().sock_accept(listening)
         await up.close()
+        peer.close()
         result = await task
     assert isinstance(result, Failure)
     assert (result.name, result.sent) == ("connect_failed", False)
 
 
-async def test_nothing_goes_out_on_a_connection_that_comes_about_just_as_all_are_closed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("turns", range(12))
+async def test_whenever_all_is_closed_what_is_said_to_be_unsent_has_not_arrived(turns: int) -> None:
     async with answering(OK) as (up, seen):
-        closings = []
-
-        async def connect_and_close(*arguments: Any) -> None:
-            await open_connection(*arguments)
-            closings.append(asyncio.create_task(up.close()))
-
-        monkeypatch.setattr("proxy.http.upstream.open_connection", connect_and_close)
-        failure = await bad(up)
-        await closings[0]
-    assert (failure.name, failure.sent, seen.requests) == ("connect_failed", False, [])
+        sending = asyncio.create_task(up.send(get()))
+        for _ in range(turns):
+            await Clock().sleep_until(0)
+        await up.close()
+        result = await sending
+        for _ in range(5):
+            await Clock().sleep_until(0)
+        if isinstance(result, Failure) and not result.sent:
+            assert (result.name, seen.requests) == ("connect_failed", [])
 
 
 async def test_a_body_that_ends_with_its_connection_is_cut_where_we_end_that() -> None:
@@ -261,8 +282,9 @@ async def test_a_body_that_ends_with_its_connection_is_cut_where_we_end_that() -
         await reader.read()
 
     async with serving(begin) as address, upstream(address) as up:
-        sending = asyncio.create_task(up.send(get()))
-        await until(lambda: any(exchange.answered for exchange in up._open))
+        heard: list[int] = []
+        sending = asyncio.create_task(up.send(replace(get(), heard=lambda *answer: heard.append(answer[0]))))
+        await until(lambda: heard)
         await up.close()
         failure = await sending
     assert isinstance(failure, Failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import pytest
@@ -13,11 +14,26 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-async def test_a_peer_that_vanishes_is_noticed_by_the_kernel_within_a_minute() -> None:
+def sockets(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """The connections that are made from now on."""
+    made: list[socket.socket] = []
+    connect = asyncio.get_running_loop().sock_connect
+
+    async def noted(endpoint: socket.socket, address: tuple[str, int]) -> None:
+        made.append(endpoint)
+        await connect(endpoint, address)
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", noted)
+    return made
+
+
+async def test_a_peer_that_vanishes_is_noticed_by_the_kernel_within_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = sockets(monkeypatch)
     async with answering(OK) as (up, _):
         await good(up)
-        (exchange,) = up._open
-        connection = exchange.transport.get_extra_info("socket")
+        (connection,) = made
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         idle, interval, probes, unheard = (
             connection.getsockopt(socket.IPPROTO_TCP, option)
@@ -32,13 +48,14 @@ async def test_a_peer_that_vanishes_is_noticed_by_the_kernel_within_a_minute() -
     assert 0 < unheard <= 60_000
 
 
-async def test_a_peer_that_reads_no_more_of_an_upload_has_the_whole_timeout() -> None:
+async def test_a_peer_that_reads_no_more_of_an_upload_has_the_whole_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Not the minute after which the kernel takes it for dead; back in the pool it is as before."""
-    unheard: list[int] = []
+    unheard, made = list[int](), sockets(monkeypatch)
 
     def ask(_: bytes) -> bytes:
-        (exchange,) = up._open
-        connection = exchange.transport.get_extra_info("socket")
+        (connection,) = made
         unheard.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
         return OK
 

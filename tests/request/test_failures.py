@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from tests.sockets import (
     good,
     kept,
     local,
+    read_request,
     serving,
     upstream,
 )
@@ -41,13 +43,10 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         b"HTTP/1.1 600 High\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         b"HTTP/2.0 200 OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         CHUNKED + b"zz\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA: " + b"b" * 70_000,
     ],
 )
@@ -57,6 +56,37 @@ async def test_what_is_no_plain_answer_is_garbage(raw: bytes) -> None:
         await bad(up)
     assert (failure.name, failure.sent, failure.error) == ("upstream_garbage", True, "http_protocol_error")
     assert seen.connections == 2
+
+
+@pytest.mark.parametrize(
+    ("raw", "first"),
+    [
+        (b"HTTP/1.1 200 OK\nContent-Length: 3\n\nabc", b""),
+        (b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 3\r\n\r\nabc", b"b c"),
+        (CHUNKED + b"3 \r\nabc\r\n0\r\n\r\n", b""),
+    ],
+)
+async def test_what_aiohttp_reads_though_it_is_not_strict_http_is_an_answer(raw: bytes, first: bytes) -> None:
+    """Nobody but we read these connections, so that nobody can understand them in another way."""
+    async with answering(raw) as (up, _):
+        response = await good(up)
+    assert (response.first, response.fields.get(b"a", b"")) == (b"abc", first)
+
+
+async def test_a_body_whose_later_chunk_is_malformed_is_garbage_at_once() -> None:
+    """aiohttp alone would wait for its rest for ever."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(CHUNKED + b"3\r\nabc\r\n")
+        await heard.wait()
+        writer.write(b"zz\r\n")
+        await reader.read()
+
+    heard = asyncio.Event()
+    async with serving(converse) as address, upstream(address, timeout=330) as up:
+        failure = await bad(up, replace(get(), heard=lambda *_: heard.set()))
+    assert (failure.name, failure.sent) == ("upstream_garbage", True)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +182,7 @@ async def test_a_connection_that_does_not_come_about_in_time_was_never_sent(
     async def hang(*_: object, **__: object) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", hang)
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_connect", hang)
     async with upstream(local(80), connect_timeout=10) as up:
         failure = await bad(up)
     assert (failure.name, failure.sent, failure.error) == ("connect_failed", False, "connection_timeout")

@@ -208,6 +208,7 @@ def terms_of(fields: Fields, apps: AppIds, *, via: bool = False) -> Terms:
     """What the fields of a request say; looked for once where many requests have the same."""
     terms = fields.terms
     if terms is None:
+        headers = end_to_end_request(fields, via=via)
         terms = fields.terms = Terms(
             app=apps.of(fields.get(b"authorization")),
             tenant=tenant_of(fields),
@@ -216,9 +217,18 @@ def terms_of(fields: Fields, apps: AppIds, *, via: bool = False) -> Terms:
             key=b",".join(fields.every(b"idempotency-key")) or None,
             overrides=overrides(fields),
             credentials=has_credentials(fields.get(b"authorization")),
-            headers=end_to_end_request(fields, via=via),
+            headers=headers,
+            readable=all(_is_utf8(value) for _, value in headers),
         )
     return terms
+
+
+def _is_utf8(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class AppIds:

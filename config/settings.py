@@ -19,6 +19,7 @@ from config.secrets import Problem, secret
 from config.values import (
     ADDRESS,
     DIRECTORY,
+    EGRESS,
     EXISTING,
     FILE,
     FLAG,
@@ -98,6 +99,10 @@ class Settings:
     upstream: Origin = _setting("https://api.xero.com", ORIGIN, "Xero's API host")
     identity_upstream: Origin = _setting(
         "https://identity.xero.com", ORIGIN, "gets `/connect/*` and `/.well-known/openid-configuration`"
+    )
+    upstream_proxy: str = _setting("", EGRESS, "HTTP proxy on the way to an https upstream")
+    upstream_ca_file: str = _setting(
+        "", EXISTING, "authorities (PEM) that may vouch for an https upstream, besides the system's"
     )
     tenant_minute_limit: int = _setting(
         "60", whole(1, 1_000_000), "calls to one organisation a minute", "calls"

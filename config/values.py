@@ -9,11 +9,13 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
+from urllib.parse import unquote_to_bytes
 
 _LONGEST_SOCKET = 100
 """Bytes of a path; Linux takes 107, others fewer."""
@@ -27,7 +29,8 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*", re.ASCII)
 _TOKEN = re.compile(r"[!-~]{0,4096}", re.ASCII)
 _REDIS = re.compile(r"(rediss?://|unix:///)[!-~]{1,4096}", re.ASCII)
-_PLAIN_REDIS = re.compile(r"(rediss?://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
+_PLAIN_ADDRESS = re.compile(r"(rediss?://|http://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
+_EGRESS = re.compile(r"http://((?P<login>[!-~]*)@)?(?P<where>[^@/?#]+)/?", re.ASCII)
 _PORTS = {"http": 80, "https": 443}
 _FLAGS = {
     "true": True,
@@ -83,11 +86,12 @@ class Origin:
 class EgressProxy:
     """An HTTP proxy on the way to Xero. `authorization` is what `Proxy-Authorization` says, if not empty."""
 
-    url: str
-    authorization: str = ""
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
 
     def __str__(self) -> str:
-        return self.url
+        return f"http://{_bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +161,8 @@ def choice(names: type[E]) -> Kind[E]:
 
 
 def without_password(url: str, mask: str) -> str:
-    """A Redis address whose parts are plain loses its user and password; any other is masked whole."""
-    plain = _PLAIN_REDIS.fullmatch(url)
+    """An address whose parts are plain loses its user and password; any other is masked whole."""
+    plain = _PLAIN_ADDRESS.fullmatch(url)
     if plain is None:
         return mask if url else ""
     scheme, login, host, path = plain.groups(default="")
@@ -167,7 +171,7 @@ def without_password(url: str, mask: str) -> str:
 
 def shown(key: str, value: object, mask: str) -> str:
     """The text of a setting's value, fit to be shown: `mask` stands for what is secret."""
-    if key == "redis_url":
+    if key in {"redis_url", "upstream_proxy"}:
         return without_password(str(value), mask)
     match value:
         case bool():
@@ -184,7 +188,7 @@ def shown(key: str, value: object, mask: str) -> str:
 
 def redis_host(url: str) -> str:
     """The host in a Redis address, empty where its parts are not plain."""
-    plain = _PLAIN_REDIS.fullmatch(url)
+    plain = _PLAIN_ADDRESS.fullmatch(url)
     return "" if plain is None else plain[3].rpartition("@")[2].partition(":")[0]
 
 
@@ -205,6 +209,19 @@ def _read_origin(text: str) -> Origin | None:
         return None
     host, port = parts
     return Origin(scheme, host.lower(), _PORTS[scheme] if port is None else port)
+
+
+def egress_proxy(url: str) -> EgressProxy | None:
+    """What `http://user:password@host:port` says, user and password percent-encoded; None where it is nothing
+    like it. The port is 80 where it is not given.
+    """
+    found = _EGRESS.fullmatch(url)
+    parts = None if found is None else _host_and_port(found["where"])
+    if found is None or parts is None or parts[1] == 0:
+        return None
+    login, (host, port) = found["login"], parts
+    secret = "" if login is None else "Basic " + b64encode(unquote_to_bytes(login)).decode()
+    return EgressProxy(host.lower(), port or _PORTS["http"], secret)
 
 
 def _host_and_port(text: str) -> tuple[str, int | None] | None:
@@ -281,6 +298,11 @@ FILE = Kind(
 )
 TOKEN = Kind(
     "printable ASCII without spaces", lambda text: text if _TOKEN.fullmatch(text) else None, secret=True
+)
+EGRESS = Kind(
+    "an http://host:port address, with user:password@ before the host where it wants them, or empty",
+    lambda text: text if not text or egress_proxy(text) else None,
+    secret=True,
 )
 REDIS = Kind(
     "a redis://, rediss:// or unix:// address, or empty",

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from config.apis import load_apis
 from config.responses import load_responses
 from config.settings import PREFIX, BadSettings, Settings
-from config.values import Address
+from config.values import Address, egress_proxy
 from proxy import __version__
 from proxy.admin.routes import Admin, AdminPort
 from proxy.clock import Clock
@@ -27,7 +27,7 @@ from proxy.core.model import Headers, Snapshot
 from proxy.core.wire.strict import METHODS, Refusal
 from proxy.http.body import BodyStore
 from proxy.http.callers import Downstream
-from proxy.http.certificates import BadCertificate, Certificates
+from proxy.http.certificates import BadCertificate, Certificates, upstream_context
 from proxy.http.names import XERO_HOSTS, own_names
 from proxy.http.spool import SpoolFile
 from proxy.http.upstream import Upstream
@@ -87,14 +87,7 @@ class Sidecar:
             lambda: spool.held,
             settings.max_wait_seconds,
         )
-        self._upstream = Upstream(
-            settings.upstream,
-            settings.identity_upstream,
-            connect_timeout=settings.connect_timeout_seconds,
-            timeout=settings.upstream_timeout_seconds,
-            clock=clock,
-            spool=spool,
-        )
+        self._upstream = upstream_of(settings, clock, spool)
         self._refreshes = Refreshes(
             AccessMemory(self.telemetry, clock),
             self.telemetry,
@@ -143,6 +136,13 @@ class Sidecar:
         """Listen on both ports. Raises OSError naming the address or file that cannot be had, BadSettings
         where a file must not be.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self._upstream.close()
+            raise
+
+    async def _start(self) -> None:
         if self._certificates is not None:
             try:
                 self._certificates.start()
@@ -249,6 +249,24 @@ async def _listening(name: str, address: Address, starting: Awaitable[int]) -> i
             f"cannot listen on {address}: {reason}. "
             f"{PREFIX}{name} names another address, with port 0 any free port."
         ) from error
+
+
+def upstream_of(settings: Settings, clock: Clock, spool: SpoolFile | None = None) -> Upstream:
+    """The way to Xero. Raises `BadSettings` where the authorities that vouch for it cannot be used."""
+    try:
+        tls = upstream_context(settings.upstream_ca_file) if settings.upstream_ca_file else None
+    except BadCertificate as bad:
+        raise BadSettings([f"{PREFIX}UPSTREAM_CA_FILE: {bad}"]) from bad
+    return Upstream(
+        settings.upstream,
+        settings.identity_upstream,
+        connect_timeout=settings.connect_timeout_seconds,
+        timeout=settings.upstream_timeout_seconds,
+        clock=clock,
+        spool=spool,
+        tls=tls,
+        proxy=egress_proxy(settings.upstream_proxy),
+    )
 
 
 def _scheduler(settings: Settings, store: Store, clock: Clock, telemetry: Telemetry) -> Scheduler:

@@ -16,8 +16,8 @@ DONE, FAILED, BAD = 0, 1, 2
 def run_check(settings: Settings, *, connect: bool) -> int:
     """Print the settings, warn, and try to connect where that is wanted; returns the exit code."""
     code = _show(settings)
-    if settings.tls_cert_file and (bad := _bad_certificate(settings)):
-        print(f"{PREFIX}TLS_CERT_FILE: {bad}", file=sys.stderr)
+    if bad := _bad_certificate(settings):
+        print(bad, file=sys.stderr)
         return BAD
     for sentence in dangers(settings):
         print(f"warning: {sentence}", file=sys.stderr)
@@ -40,29 +40,28 @@ def _show(settings: Settings) -> int:
 
 
 def _bad_certificate(settings: Settings) -> str:
-    from proxy.http.certificates import BadCertificate, server_context
+    from proxy.http.certificates import BadCertificate, server_context, upstream_context
 
+    name = "TLS_CERT_FILE"
     try:
-        server_context(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        if settings.tls_cert_file:
+            server_context(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        name = "UPSTREAM_CA_FILE"
+        if settings.upstream_ca_file:
+            upstream_context(settings.upstream_ca_file)
     except BadCertificate as bad:
-        return str(bad)
+        return f"{PREFIX}{name}: {bad}"
     return ""
 
 
 async def _reach_all(settings: Settings) -> int:
+    from proxy.app import upstream_of
     from proxy.clock import Clock
     from proxy.core.model import Host
-    from proxy.http.upstream import Upstream
     from proxy.worker import Daemons
 
     asyncio.get_running_loop().set_default_executor(Daemons(4, "lookup"))
-    upstream = Upstream(
-        settings.upstream,
-        settings.identity_upstream,
-        connect_timeout=settings.connect_timeout_seconds,
-        timeout=settings.upstream_timeout_seconds,
-        clock=Clock(),
-    )
+    upstream = upstream_of(settings, Clock())
     reasons = []
     for name, origin, host in (
         ("UPSTREAM", settings.upstream, Host.API),

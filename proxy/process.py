@@ -79,18 +79,18 @@ async def run_until_stopped(settings: Settings, started: Callable[[Sidecar], Non
     take_library_logs(log, settings.log_level)
     for danger in dangers(settings):
         log.warning("dangerous_setting", detail=danger)
-    sidecar = Sidecar(settings, log, clock, Random())
-    collect_garbage()
     try:
-        return await _run(sidecar, log, started)
+        return await _run(settings, log, clock, started)
     finally:
         log.close(LOG_FLUSH_SECONDS)  # in this thread: nothing is left to keep waiting
 
 
-async def _run(sidecar: Sidecar, log: Log, started: Callable[[Sidecar], None]) -> int:
+async def _run(settings: Settings, log: Log, clock: Clock, started: Callable[[Sidecar], None]) -> int:
     stop = asyncio.Event()
-    take_signals(stop.set, sidecar.read_again)
     try:
+        sidecar = Sidecar(settings, log, clock, Random())
+        collect_garbage()
+        take_signals(stop.set, sidecar.read_again)
         await sidecar.start()
     except OSError as error:
         log.error("cannot_start", reason=str(error))  # noqa: TRY400 - the reason is all there is to say

@@ -113,7 +113,7 @@ class Upstream:
         self._origins = {Host.API: api, Host.IDENTITY: identity}
         self._urls = {host: URL(str(origin)) for host, origin in self._origins.items()}
         self._proxies = {
-            host: URL(proxy.url) if proxy and origin.scheme == "https" else None
+            host: URL(str(proxy)) if proxy and origin.scheme == "https" else None
             for host, origin in self._origins.items()
         }
         said = proxy is not None and proxy.authorization

@@ -21,6 +21,8 @@ DEFAULTS = {
     "TLS_CLIENT_CA_FILE": "",
     "UPSTREAM": "https://api.xero.com",
     "IDENTITY_UPSTREAM": "https://identity.xero.com",
+    "UPSTREAM_PROXY": "",
+    "UPSTREAM_CA_FILE": "",
     "TENANT_MINUTE_LIMIT": "60",
     "TENANT_CONCURRENT_LIMIT": "5",
     "TENANT_DAY_LIMIT": "5000",
@@ -57,7 +59,7 @@ DEFAULTS = {
 }
 MAY_BE_EMPTY = {
     *("ALLOWED_HOSTS", "SPOOL_DIR", "STATE_FILE", "REDIS_URL", "REDIS_APP_ID", "ADMIN_TOKEN"),
-    *("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE"),
+    *("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CLIENT_CA_FILE", "UPSTREAM_PROXY", "UPSTREAM_CA_FILE"),
 }
 
 
@@ -87,7 +89,9 @@ def test_every_setting_is_documented() -> None:
     docs = describe()
     assert {doc.name.removeprefix(PREFIX): doc.default for doc in docs} == DEFAULTS
     assert all(doc.meaning and doc.allowed for doc in docs)
-    assert {doc.name for doc in docs if doc.secret} == {PREFIX + "REDIS_URL", PREFIX + "ADMIN_TOKEN"}
+    assert {doc.name for doc in docs if doc.secret} == {
+        PREFIX + name for name in ("REDIS_URL", "ADMIN_TOKEN", "UPSTREAM_PROXY")
+    }
 
 
 def test_defaults_written_out_give_the_same_settings() -> None:
@@ -228,6 +232,13 @@ def test_an_empty_value_is_a_problem_where_the_default_is_not_empty(name: str) -
         ("STATE_FILE", "/usr"),
         ("STATE_FILE", "x" * 300),
         ("REDIS_URL", "http://redis"),
+        ("UPSTREAM_PROXY", "https://proxy:3128"),
+        ("UPSTREAM_PROXY", "proxy:3128"),
+        ("UPSTREAM_PROXY", "http://user:pw@"),
+        ("UPSTREAM_PROXY", "http://user:pw@proxy:0"),
+        ("UPSTREAM_PROXY", "http://user:pw@proxy/path"),
+        ("UPSTREAM_PROXY", "http://user:pw@proxy?x"),
+        ("UPSTREAM_CA_FILE", "/nowhere/at/all"),
         ("REDIS_PREFIX", ""),
         ("REDIS_PREFIX", "a{b}"),
         ("REDIS_APP_ID", "a" * 65),

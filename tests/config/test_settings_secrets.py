@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import Settings, effective
+from config.values import egress_proxy
 from tests.config.test_settings import CANARY, problems, read
 
 
@@ -61,7 +62,28 @@ def test_a_secret_given_in_both_ways_is_refused() -> None:
     ],
 )
 def test_secrets_are_never_shown(url: str, shown: str) -> None:
-    settings = Settings(redis_url=url, admin_token=CANARY)
+    settings = Settings(redis_url=url, admin_token=CANARY, upstream_proxy=f"http://a:{CANARY}@proxy:3128")
     texts = dict(effective(settings))
     assert (texts["XERO_PROXY_REDIS_URL"], texts["XERO_PROXY_ADMIN_TOKEN"]) == (shown, "********")
+    assert texts["XERO_PROXY_UPSTREAM_PROXY"] == "http://********@proxy:3128"
     assert CANARY not in f"{settings} {settings!r} {texts}"
+
+
+@pytest.mark.parametrize(
+    ("url", "where", "authorization"),
+    [
+        ("http://proxy", "http://proxy:80", ""),
+        ("http://PROXY:3128/", "http://proxy:3128", ""),
+        ("http://[::1]:3128", "http://[::1]:3128", ""),
+        ("http://user:pw@proxy:3128", "http://proxy:3128", "Basic dXNlcjpwdw=="),
+        ("http://u%40x:p%3A%2Fw@proxy:1", "http://proxy:1", "Basic dUB4OnA6L3c="),
+        ("http://user:p@w@proxy:1", "http://proxy:1", "Basic dXNlcjpwQHc="),
+    ],
+)
+def test_user_and_password_of_a_proxy_are_decoded_and_not_shown(
+    url: str, where: str, authorization: str
+) -> None:
+    proxy = egress_proxy(url)
+    assert proxy is not None
+    assert (str(proxy), proxy.authorization) == (where, authorization)
+    assert "Basic" not in repr(proxy)

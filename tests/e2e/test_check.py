@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
+
+import pytest
 
 from tests.e2e.harness import xero
 from tests.e2e.test_process import run
@@ -83,3 +86,17 @@ async def test_serve_logs_the_same_warnings_at_its_start() -> None:
         await process.line("listening")
     assert (first["level"], first["detail"].split()[0]) == ("warning", "XERO_PROXY_LISTEN")
     assert (second["level"], second["detail"].split()[0]) == ("warning", "XERO_PROXY_ADMIN_TOKEN")
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+async def test_authorities_that_cannot_be_used_are_named_and_the_end_is_2(
+    command: str, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "ca.pem"
+    nothing.write_text("c4n4ry")
+    settings = {"upstream_ca_file": nothing, "listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
+    async with run(command, **settings) as process:
+        code, out, err = await process.ends()
+    assert code == 2
+    assert "XERO_PROXY_UPSTREAM_CA_FILE: the authorities of Xero cannot be used" in out + err
+    assert "c4n4ry" not in (out + err).replace(str(nothing), "")

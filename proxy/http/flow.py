@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
 from typing import cast
 
 HIGH_WATER = 64 * 1024
@@ -22,7 +21,7 @@ class Lost(ConnectionError):
 class Inflow:
     """The body of one message as it arrives. Reading from the network pauses while nobody takes it."""
 
-    __slots__ = ("_error", "_pieces", "_reader", "_size", "_transport", "divert", "ended", "on_end", "paused")
+    __slots__ = ("_error", "_pieces", "_reader", "_size", "_transport", "ended", "paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -32,9 +31,6 @@ class Inflow:
         self._reader: asyncio.Future[None] | None = None
         self.ended = False
         self.paused = False
-        self.on_end: Callable[[bool], None] | None = None
-        self.divert: Callable[[bytes], bool] | None = None
-        """Asked where nothing waits to be read: whether it takes a piece that has arrived."""
 
     @property
     def size(self) -> int:
@@ -46,14 +42,8 @@ class Inflow:
         """Whether the body was cut or broken."""
         return self._error is not None
 
-    def beginning(self, size: int) -> bytes:
-        """The first `size` bytes of those, which stay."""
-        return b"".join(self._pieces)[:size]
-
     def put(self, piece: bytes) -> None:
         """Add bytes that arrived."""
-        if self.divert is not None and not self._pieces and self.divert(piece):
-            return
         self._pieces.append(piece)
         self._size += len(piece)
         if self._size > HIGH_WATER and not self.paused:
@@ -66,7 +56,6 @@ class Inflow:
         self.ended = True
         self._resume()
         self._wake()
-        self._tell(ok=True)
 
     def fail(self, error: Exception) -> None:
         """Note that the rest of the body will not come; readers get `error` after what did arrive."""
@@ -75,7 +64,6 @@ class Inflow:
         self._error = error
         self._resume()
         self._wake()
-        self._tell(ok=False)
 
     async def read(self) -> bytes:
         """Return the next bytes, empty at the end. Raises what `fail` was given."""
@@ -104,11 +92,6 @@ class Inflow:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _tell(self, *, ok: bool) -> None:
-        tell, self.on_end = self.on_end, None
-        if tell is not None:
-            tell(ok)
-
 
 class Connection(asyncio.BufferedProtocol):
     """What arrives, the writing half of a connection, and the ways to end it.
@@ -117,7 +100,7 @@ class Connection(asyncio.BufferedProtocol):
     many bodies arrive at once so much at a time adds up.
     """
 
-    __slots__ = ("_drained", "_full", "_loop", "deadline", "lost", "midway", "transport")
+    __slots__ = ("_drained", "_full", "_loop", "deadline", "lost", "transport")
 
     transport: asyncio.Transport
 
@@ -125,8 +108,6 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self.deadline = float("inf")
         self.lost = False
-        self.midway = False
-        """Whether something has arrived in part and waits for its rest: a record of TLS."""
         self._full = False
         self._drained: asyncio.Future[None] | None = None
 

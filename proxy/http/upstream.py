@@ -36,7 +36,7 @@ from config.values import EgressProxy, Origin
 from proxy.clock import Clock
 from proxy.core.model import Failure, Headers, Host, UpstreamView
 from proxy.core.wire.fields import Fields
-from proxy.core.wire.framing import BadFraming, UntilClose, has_no_body, response_framing
+from proxy.core.wire.framing import BadFraming, has_no_body, response_length
 from proxy.core.wire.heads import MAX_FIELDS, MAX_HEAD
 from proxy.http.body import Body
 from proxy.http.certificates import upstream_context
@@ -360,10 +360,9 @@ class Exchange:
         if not FIRST_FINAL <= status <= LAST_STATUS:
             raise _failed(*GARBAGE, f"The status {status} cannot be an answer.")
         try:
-            framing, length = response_framing(method, status, fields)
+            length, self._until_close = response_length(method, status, fields)
         except BadFraming as error:
             raise _failed(*GARBAGE, f"{error}.") from error
-        self._until_close = isinstance(framing, UntilClose)
         if self._until_close and self.origin.scheme == "https" and status < FIRST_ERROR:
             # Anybody on the way can end a connection, and asyncio takes that for the peer's own word.
             raise _failed(*CUT, "Nothing in the answer says where it ends.")

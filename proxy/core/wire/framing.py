@@ -62,24 +62,12 @@ class Counted:
         return data[:cut], data[cut:]
 
 
-class UntilClose:
-    """A response body that ends with its connection."""
-
-    __slots__ = ()
-    done = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return all of `data`: nothing can follow."""
-        return data, b""
-
-
 class Chunked:
-    """A body in the chunked transfer coding. `misplaced` are the names that no trailer may have."""
+    """A body in the chunked transfer coding."""
 
-    __slots__ = ("_after_data", "_held", "_last", "_left", "_misplaced", "_trailers", "done")
+    __slots__ = ("_after_data", "_held", "_last", "_left", "_trailers", "done")
 
-    def __init__(self, misplaced: frozenset[bytes] = _NOT_IN_TRAILERS) -> None:
-        self._misplaced = misplaced
+    def __init__(self) -> None:
         self.done = False
         self._held = b""
         self._left = 0
@@ -138,11 +126,11 @@ class Chunked:
         field = _TRAILER.fullmatch(line)
         if self._trailers > MAX_TRAILERS or field is None:
             raise BadFraming("the trailers are malformed or too long")
-        if field[1].lower() in self._misplaced:
+        if field[1].lower() in _NOT_IN_TRAILERS:
             raise BadFraming("a trailer belongs into the head")
 
 
-Framing = Counted | Chunked | UntilClose
+Framing = Counted | Chunked
 
 
 def has_no_body(method: str, status: int) -> bool:
@@ -150,12 +138,9 @@ def has_no_body(method: str, status: int) -> bool:
     return method == "HEAD" or status in (204, 304)
 
 
-def response_framing(
-    method: str,
-    status: int,
-    fields: Fields,
-) -> tuple[Framing, int | None]:
-    """How the body of a response ends, and the length it declares (also where it has no body).
+def response_length(method: str, status: int, fields: Fields) -> tuple[int | None, bool]:
+    """The length that a response declares, also where it has no body; and whether its body ends with its
+    connection.
 
     Raises `BadFraming` where two readers could disagree: a repeated length, a length beside a transfer
     coding, or a coding other than `chunked`.
@@ -171,8 +156,4 @@ def response_framing(
         raise BadFraming("Transfer-Encoding is not exactly chunked")
     if chunked and length is not None:
         raise BadFraming("Content-Length stands beside Transfer-Encoding")
-    if has_no_body(method, status):
-        return Counted(0), length
-    if chunked:
-        return Chunked(misplaced=frozenset()), None  # all of the body is there, and trailers are dropped
-    return (UntilClose() if length is None else Counted(length)), length
+    return length, length is None and not chunked and not has_no_body(method, status)

@@ -11,7 +11,6 @@ not of requests with a body, for `BLOCKS_KEPT` at most, and only while some call
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -67,19 +66,6 @@ _OTHER_VERSION = re.compile(rb".* HTTP/[0-9]\.[0-9]", re.DOTALL)
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
 _WITHOUT_CONTROLS = bytes(byte if byte in _TEXT else 0x3F for byte in range(256))
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([0-9]{3})(?: ([\t\x20-\x7e\x80-\xff]*))?")
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """A status line and its fields, as received. `keep_alive` is False, too, where HTTP/1.0 comes with a
-    transfer coding, whose end its sender may see elsewhere (RFC 9112, 6.1).
-    """
-
-    status: int
-    reason: bytes
-    fields: Fields
-    keep_alive: bool
 
 
 class Lines:
@@ -171,25 +157,6 @@ def _start_problem(start: bytes) -> Problem:
     if _TOKEN.fullmatch(method) and method not in _METHODS:
         return Problem(Refusal.METHOD, "This method is not forwarded.")
     return Problem(Refusal.MALFORMED, "The request line is not well-formed HTTP.")
-
-
-def read_response(head: bytes, lines: Lines) -> ResponseHead | None:
-    """The response whose head, up to the empty line at its end, is `head`; None where it is malformed."""
-    start, *texts = head[: -len(END_OF_HEAD)].split(b"\r\n")
-    if len(head) > MAX_HEAD or len(texts) > MAX_FIELDS:
-        return None
-    status, fields = _status(start), lines.fields(texts)
-    if status is None or fields is None:
-        return None
-    http10, code, reason = status
-    keep_alive = _connection(fields, http10=http10)[0] and not (http10 and b"transfer-encoding" in fields)
-    return ResponseHead(code, reason, fields, keep_alive)
-
-
-@lru_cache(maxsize=64)
-def _status(line: bytes) -> tuple[bool, int, bytes] | None:
-    match = _STATUS_LINE.fullmatch(line)
-    return None if match is None else (match[1] == b"0", int(match[2]), match[3] or b"")
 
 
 def _connection(fields: Fields, *, http10: bool) -> tuple[bool, bool]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.wire.fields import Fields
-from proxy.core.wire.framing import MAX_CHUNK_LINE, BadFraming, Chunked, Counted, UntilClose, response_framing
+from proxy.core.wire.framing import MAX_CHUNK_LINE, BadFraming, Chunked, Counted, response_length
 
 
 def decode(framing: Chunked | Counted, *parts: bytes) -> tuple[bytes, bytes]:
@@ -25,12 +25,6 @@ def test_a_counted_body_ends_at_its_length() -> None:
     assert not framing.done
     assert framing.feed(b"defgh") == (b"de", b"fgh")
     assert framing.done
-
-
-def test_a_body_until_close_never_ends_by_itself() -> None:
-    framing = UntilClose()
-    assert framing.feed(b"abc") == (b"abc", b"")
-    assert not framing.done
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.binary(max_size=10), st.data())
@@ -92,20 +86,13 @@ def headers(*fields: tuple[str, str]) -> tuple[tuple[bytes, bytes], ...]:
     return tuple((name.encode(), value.encode()) for name, value in fields)
 
 
-def test_how_a_response_ends() -> None:
-    framing, length = response_framing("GET", 200, Fields(headers(("content-LENGTH", "5"), ("A", "b"))))
-    assert (type(framing), length) == (Counted, 5)
-    framing, length = response_framing("GET", 200, Fields(headers(("Transfer-Encoding", "chunked"))))
-    assert (type(framing), length) == (Chunked, None)
-    framing, length = response_framing("GET", 200, Fields())
-    assert (type(framing), length) == (UntilClose, None)
-
-
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
-def test_what_has_no_body_ends_at_its_head_and_keeps_the_length_it_declares(method: str, status: int) -> None:
-    framing, length = response_framing(method, status, Fields(headers(("Content-Length", "5"))))
-    assert framing.done
-    assert length == 5
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_how_a_response_ends(method: str, status: int) -> None:
+    counted = Fields(headers(("content-LENGTH", "5"), ("A", "b")))
+    assert response_length(method, status, counted) == (5, False)
+    assert response_length(method, status, Fields(headers(("Transfer-Encoding", "Chunked")))) == (None, False)
+    ends_with_its_connection = (method, status) == ("GET", 200)
+    assert response_length(method, status, Fields()) == (None, ends_with_its_connection)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +109,7 @@ def test_what_has_no_body_ends_at_its_head_and_keeps_the_length_it_declares(meth
 )
 def test_a_response_whose_end_has_two_readings_is_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(BadFraming):
-        response_framing("GET", 200, Fields(headers(*fields)))
+        response_length("GET", 200, Fields(headers(*fields)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
+from aiohttp.http import HttpResponseParser
 from prometheus_client import CollectorRegistry
 
 from config.apis import load_apis
@@ -55,6 +56,13 @@ REFUSED = {
     Refusal.INTERNAL: "internal",
 }
 """Rows of the response table for what never became a request; everything else is `invalid_request`."""
+
+
+SLOW_PARSER = "aiohttp.http_parser"
+NO_PARSER = (
+    "aiohttp runs without its parser in C, and its other one lets through what is no HTTP: unset "
+    "AIOHTTP_NO_EXTENSIONS, or install a wheel of aiohttp"
+)
 
 
 class CannotListen(OSError):
@@ -252,7 +260,9 @@ async def _listening(name: str, address: Address, starting: Awaitable[int]) -> i
 
 
 def upstream_of(settings: Settings, clock: Clock, spool: SpoolFile | None = None) -> Upstream:
-    """The way to Xero. Raises `BadSettings` where the authorities that vouch for it cannot be used."""
+    """The way to Xero. Raises `BadSettings` where its authorities or aiohttp's parser cannot be used."""
+    if HttpResponseParser.__module__ == SLOW_PARSER:
+        raise BadSettings([NO_PARSER])
     try:
         tls = upstream_context(settings.upstream_ca_file) if settings.upstream_ca_file else None
     except BadCertificate as bad:

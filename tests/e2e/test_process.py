@@ -266,3 +266,11 @@ async def test_an_unread_log_stops_nothing() -> None:
             for _ in range(20):
                 replies = await asyncio.gather(*(process.ask(request()) for _ in range(25)))
                 assert {reply.status for reply in replies} == {200}
+
+
+async def test_without_the_parser_in_c_nothing_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", "1")
+    async with run("serve", listen="127.0.0.1:0", admin_listen="127.0.0.1:0") as process:
+        code, out, err = await process.ends()
+    assert code == 2
+    assert "AIOHTTP_NO_EXTENSIONS" in out + err

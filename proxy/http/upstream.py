@@ -12,14 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from typing import TYPE_CHECKING
 
 from aiohttp import (
     ClientError,
+    ClientRequest,
     ClientResponse,
     ClientResponseError,
     ClientSession,
@@ -28,6 +29,7 @@ from aiohttp import (
     HttpVersion10,
     ServerDisconnectedError,
 )
+from aiohttp.hdrs import CONTENT_LENGTH
 from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDict
 from yarl import URL
@@ -55,9 +57,10 @@ from proxy.http.response import BEGINNING_BYTES, Heard, Response, Truncated
 from proxy.http.spool import SpoolFile
 
 if TYPE_CHECKING:
-    from aiohttp import ClientHandlerType, ClientRequest
+    from aiohttp import ClientHandlerType
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
+    from aiohttp.typedefs import LooseCookies
 
 SMALL_BODY = 64 * 1024
 READ_BUFFER = 64 * 1024
@@ -136,6 +139,7 @@ class Upstream:
             max_field_size=MAX_HEAD,
             max_headers=MAX_FIELDS,
             middlewares=(send_once,),
+            request_class=Request,
         )
         self._deadlines = Deadlines(clock)
         self._under_way: set[Exchange] = set()
@@ -171,11 +175,9 @@ class Upstream:
     async def _request(self, outbound: Outbound, exchange: Exchange) -> ClientResponse:
         fields, body = _fields(outbound.headers), outbound.body
         data: bytes | memoryview | AsyncIterator[bytes | memoryview] | None = None
-        if body is not None and exchange.large:
-            fields.add("Content-Length", str(body.size))
-            data = exchange.pieces(body)
-        elif body is not None:
-            data = body.in_memory
+        if body is not None:
+            fields[CONTENT_LENGTH] = str(body.size)
+            data = exchange.pieces(body) if exchange.large else body.in_memory
         return await self._session.request(
             outbound.method,
             self._urls[outbound.host].with_path(outbound.target.decode("latin-1"), encoded=True),
@@ -191,7 +193,7 @@ class Upstream:
         length = exchange.head(reply, fields)
         heard, first = outbound.heard, bytearray()
         if content.total_bytes or content.is_eof():
-            first += await exchange.piece()  # which is there already
+            first += exchange.there()
         while not content.at_eof() and len(first) < SMALL_BODY:
             if heard is not None:
                 enough = heard(reply.status, fields, bytes(first[:BEGINNING_BYTES]), head_at)
@@ -235,6 +237,18 @@ class Upstream:
         self._deadlines.forget(exchange)
 
 
+class Request(ClientRequest):
+    """A request to which nothing is added: without a body there is nothing to look for."""
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Note what is not to be added."""
+        if CONTENT_LENGTH in self.headers or self.method in self.POST_METHODS:
+            super().update_auto_headers(skip_auto_headers)
+
+    def update_cookies(self, cookies: LooseCookies | None) -> None:
+        """There are none but the caller's own."""
+
+
 class Exchange:
     """One request and its response, with a connection of their own until both have ended: what `Connector`
     and `Deadlines` know of it, and the `Rest` of the response. `over` is told of its end.
@@ -265,9 +279,9 @@ class Exchange:
         self._timeout = timeout
         self._over = over
         self._task = asyncio.current_task()
+        """Whom to wake while there is no connection; not longer, as the task knows of the exchange too."""
         self._protocol: ResponseHandler | None = None
-        self._ours: asyncio.Transport | None = None
-        """The connection, until another may have it."""
+        self._connection: Connection | None = None
         self._reply: ClientResponse | None = None
         self._sent = not self.large
         self._waiting = True
@@ -282,21 +296,23 @@ class Exchange:
             raise Failed(self.failure)
         if self._clock.elapsed() >= self._outbound.go_by:
             raise Failed(KEY_OUTLIVED)
-        self._protocol, self._ours, self.kept = connection.protocol, connection.transport, kept
+        self._task = None
+        self._connection, self._protocol, self.kept = connection, connection.protocol, kept
         if (
             self.large and self._outbound.go_by == inf
         ):  # a peer that takes no more for a while need not be dead
             self._bear_silence(max(UNACKNOWLEDGED, self._timeout))
             connection.add_callback(partial(self._bear_silence, UNACKNOWLEDGED))
-        connection.add_callback(self._released)
         self.deadline = self._clock.now() + self._timeout
 
-    def _bear_silence(self, seconds: float) -> None:
-        if self._ours is not None and not self._ours.is_closing():
-            bear_silence(self._ours.get_extra_info("socket"), seconds)
+    @property
+    def _ours(self) -> asyncio.Transport | None:
+        """The connection, until another may have it."""
+        return None if self._connection is None else self._connection.transport
 
-    def _released(self) -> None:
-        self._ours = None
+    def _bear_silence(self, seconds: float) -> None:
+        if (ours := self._ours) is not None and not ours.is_closing():
+            bear_silence(ours.get_extra_info("socket"), seconds)
 
     def expire(self, now: float) -> None:
         """End it where its time is up."""
@@ -318,16 +334,17 @@ class Exchange:
         self.end()
 
     def _cut(self, name: str, error: str, detail: str) -> None:
-        if self._ours is not None:
+        if (ours := self._ours) is not None:
             self.failure = self.failure or Failure(name, sent=True, error=error, detail=detail)
-            self._ours.abort()
+            ours.abort()
 
     def end(self) -> None:
         """Let go of the connection, of which nobody else can make use if something is still to come."""
-        if self._ours is not None:
-            self._ours.abort()
-            if self._reply is not None:
-                self._reply.close()
+        if (ours := self._ours) is not None:
+            ours.abort()
+        if self._reply is not None and (ours is not None or not self._reply.content.is_eof()):
+            self._reply.close()
+        self._task = None
         self._over(self)
 
     # --- the request
@@ -387,6 +404,18 @@ class Exchange:
         if self._reply is not None and not self._reply.content.is_eof():
             self._reply.content.set_exception(Truncated())
 
+    def there(self) -> bytes:
+        """What has come of the body with its head. Raises `Failed`."""
+        if self._reply is None:
+            return b""
+        try:
+            piece = self._reply.content.read_nowait()
+        except (ClientError, OSError) as error:
+            raise self._broken() from error
+        if self._reply.content.at_eof():
+            self._is_whole()
+        return piece
+
     async def piece(self) -> bytes:
         """The next bytes of the body, empty at the end. Raises `Failed`."""
         if self._reply is None:
@@ -445,10 +474,18 @@ async def send_once(request: ClientRequest, handler: ClientHandlerType) -> Clien
 
 def _fields(headers: Headers) -> CIMultiDict[str]:
     """Repeated fields have the spelling of the first: of others aiohttp keeps the last alone."""
-    spelled: dict[bytes, str] = {}
-    return CIMultiDict(
-        [(spelled.setdefault(name.lower(), name.decode("ascii")), value.decode()) for name, value in headers]
-    )
+    spelled: dict[str, str] = {}
+    fields: CIMultiDict[str] = CIMultiDict()
+    for name, value in headers:
+        text, folded = _text(name)
+        fields.add(spelled.setdefault(folded, text), value.decode())
+    return fields
+
+
+@lru_cache(maxsize=512)
+def _text(name: bytes) -> tuple[str, str]:
+    text = name.decode("ascii")
+    return text, text.lower()
 
 
 def _is_old(reply: ClientResponse) -> bool:

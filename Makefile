@@ -12,7 +12,7 @@ INSTALL := sh deploy/install-lock $(BIN)/python
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
 .NOTPARALLEL:
-.PHONY: help setup run demo test test-clients test-deploy test-replicas test-restarts unit lint format bench corpus bench-tools soak image sbom lock lock-npm clean
+.PHONY: help setup run demo test test-clients test-newest test-deploy test-replicas test-restarts unit lint format bench corpus bench-tools soak image sbom lock lock-npm clean
 
 help: ## list what can be made (the default)
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,11 @@ test-restarts: $(DEV) ## kill a sidecar under load 200 times, and see what the n
 test-clients: $(DEV) ## drive real clients through the sidecar; installs them first, and says which cannot be (Node 20)
 	$(BIN)/python -m tests.clients.install
 	$(BIN)/python -m pytest tests/clients --numprocesses 4 --dist worksteal
+
+test-newest: $(DEV) ## try what speaks with Xero on the newest aiohttp, alphas included; nothing depends on it
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --target $(VENV)/newest --prerelease allow --no-deps --upgrade aiohttp
+	PYTHONPATH=$(VENV)/newest $(BIN)/python -c "import aiohttp; print('aiohttp', aiohttp.__version__)"
+	PYTHONPATH=$(VENV)/newest $(BIN)/python -m pytest tests/http tests/corpus tests/request/test_failures.py tests/faults/test_upstream*.py --numprocesses 2
 
 lint: $(DEV) ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pytest
 from proxy.core.answers.route import app_id
 from tests.bench.peers import TENANTS, options, pace, streams, tables
 from tests.bench.peers.process import Running, Stat, parse_stat, tree
-from tests.bench.peers.proxies import DIRECT, ENVOY, NGINX, OURS, PROXIES, TEXTBOOK, placed
+from tests.bench.peers.proxies import ASYNCIO, DIRECT, ENVOY, NGINX, OURS, PROXIES, TEXTBOOK, placed
 from tests.bench.peers.requests import BadAnswer, content_length, heads, token
 from tests.bench.peers.tools import missing, version
 from tests.bench.peers.upstream import BODY_BYTES, SMALL, Upstream, body
@@ -55,29 +55,22 @@ def test_ratios_are_to_peers_of_the_same_run_and_missing_where_they_are() -> Non
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [OURS, "10,000", "0.25", "60.0", "–", "–"]
 
 
-@pytest.mark.parametrize(("optimised", "says"), [(True, "at most 1 "), (False, "at most 1.25 ")])
-def test_more_cpu_is_granted_to_an_interpreter_that_was_not_optimised(optimised: bool, says: str) -> None:
-    samples = {ENVOY: [(1.0, 50.0)], TEXTBOOK: [(1.0, 200.0)], OURS: [(1.0, 60.0)]}
-    envoy, textbook = tables.cpu_verdicts(samples, optimised=optimised).splitlines()
-    assert says in envoy
-    assert ("DOES NOT HOLD" in envoy) is optimised
-    assert textbook.endswith("(is 0.30): holds")
-
-
 def test_a_verdict_needs_both_who_are_compared() -> None:
-    assert tables.tls_verdict({NGINX: [(1.0, 1.0)]}) == ""
+    samples = {TEXTBOOK: [(1.0, 200.0)], OURS: [(1.0, 60.0)]}
+    assert tables.cpu_verdict(samples).endswith("(is 0.30): holds")
+    assert tables.cpu_verdict({OURS: [(1.0, 60.0)]}) == ""
     assert tables.latency_verdicts({OURS: [(1.0, 2.0)]}, [200]) == ""
 
 
 def test_every_part_is_printed_with_what_it_requires() -> None:
     rounds = [(100.0, 200.0)]
-    samples = {DIRECT: rounds, NGINX: rounds, OURS: [(130.0, 400.0)]}
-    assert "1.30" in tables.latency(samples, [200])
-    assert tables.latency_verdicts(samples, [200]).splitlines()[1].endswith("(is 2.00): DOES NOT HOLD")
+    samples = {DIRECT: rounds, NGINX: rounds, ASYNCIO: rounds, OURS: [(230.0, 400.0)]}
+    assert "2.30" in tables.latency(samples, [200])
+    assert tables.latency_verdicts(samples, [200]).endswith("(is 2.30): DOES NOT HOLD")
     grown = {NGINX: 0.1, OURS: 12.0}
     assert "12.0" in tables.bulk({OURS: rounds}, ["1 MB down", "1 MB up"], grown)
     assert "growth in MiB at most 10 (is 12.00): DOES NOT HOLD" in tables.slow(grown)
-    assert "exec to listening in ms at most 300 (is 130.00): holds" in tables.start(samples)
+    assert "exec to listening in ms at most 600 (is 230.00): holds" in tables.start(samples)
 
 
 def test_a_request_names_one_of_many_organisations_and_an_app() -> None:

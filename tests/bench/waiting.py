@@ -31,7 +31,7 @@ CALLERS = 10_000
 IN_LINE = 250
 """Waiting in the line of one organisation."""
 PER_WINDOW, WINDOW_SECONDS = 60, 600
-MOST_KIB = 10.0
+MOST_KIB = 8.0
 SPARE_DESCRIPTORS = 200
 START_SECONDS, FILL_SECONDS, STOP_SECONDS = 20.0, 120.0, 30.0
 TOKEN = "eyJhbGciOiJSUzI1NiJ9." + "x" * 1000 + ".signature"

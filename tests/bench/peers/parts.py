@@ -30,7 +30,7 @@ STARTS = 5
 def small(bench: Bench) -> str:
     """GET of 1 KB of JSON, 64 connections"""
     samples = _saturated(bench, "small", SMALL, SMALL_SECONDS)
-    return "\n\n".join((tables.saturation(samples), tables.cpu_verdicts(samples, optimised=bench.optimised)))
+    return "\n\n".join((tables.saturation(samples), tables.cpu_verdict(samples)))
 
 
 def latency(bench: Bench) -> str:
@@ -54,7 +54,7 @@ def post(bench: Bench) -> str:
 def tls(bench: Bench) -> str:
     """GET of 1 KB of JSON with TLS to the upstream, 64 connections"""
     samples = _saturated(bench, "tls", SMALL, SHORT_SECONDS, tls=True)
-    return "\n\n".join((tables.saturation(samples), tables.tls_verdict(samples)))
+    return tables.saturation(samples)
 
 
 def bulk(bench: Bench) -> str:

@@ -31,14 +31,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What every part needs while the upstream runs; `optimised`: how the plan's interpreter was built."""
+    """What every part needs while the upstream runs."""
 
     plan: Plan
     upstream: Upstream
     directory: Path
     proxy_core: int
     load_core: int
-    optimised: bool
 
     @contextlib.contextmanager
     def started(self, part: str, *, tls: bool = False) -> Iterator[dict[str, Running]]:

@@ -40,7 +40,7 @@ def report(plan: Plan) -> None:
         print(f"Skipped {name}: {reason}.\n")
     plan = dataclasses.replace(plan, proxies=[name for name in plan.proxies if name not in lacking])
     with tempfile.TemporaryDirectory() as scratch, serving(Path(scratch, "upstream"), here[1]) as upstream:
-        bench = Bench(plan, upstream, Path(scratch), *here, optimised="no PGO" not in interpreter)
+        bench = Bench(plan, upstream, Path(scratch), *here)
         for name in plan.parts:
             print(f"### {PARTS[name].__doc__}\n\n{_measured(name, bench)}\n", flush=True)
 

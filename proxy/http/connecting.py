@@ -157,6 +157,8 @@ class Connector(TCPConnector):
         arrivals = select.poll()
         arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
         self._arrivals[protocol] = arrivals
+        if (closed := protocol.closed) is not None:
+            closed.add_done_callback(_retrieve)
         contact.note(None, self._clock.now())
 
     async def _failure(self, error: ClientError | OSError, wanted: Connecting) -> Failure:
@@ -183,6 +185,11 @@ class Connector(TCPConnector):
                 return unsent("connect_failed", "connection_terminated", detail)
         detail = f"The proxy {self._egress} gave no answer in HTTP when asked for {there}."
         return unsent("connect_failed", "destination_unavailable", detail)
+
+
+def _retrieve(closed: asyncio.Future[None]) -> None:
+    """Take the error, of which whoever uses the connection learns elsewhere: else asyncio reports it."""
+    closed.exception()
 
 
 def _within(seconds: float) -> ClientTimeout:

@@ -274,7 +274,8 @@ class Exchange:
         """Whether somebody has the beginning of the answer: then each piece has the whole timeout."""
         self.failure: Failure | None = None
         """Why we ended it ourselves."""
-        self._outbound = outbound
+        self._method = outbound.method
+        self._go_by = outbound.go_by
         self._clock = clock
         self._timeout = timeout
         self._over = over
@@ -287,6 +288,8 @@ class Exchange:
         self._waiting = True
         """Whether Xero is waited for; what our side holds back has time."""
         self._until_close = False
+        self._loss: asyncio.Future[None] | None = None
+        """The end of the connection, while a body is to come."""
 
     # --- a connection
 
@@ -294,13 +297,11 @@ class Exchange:
         """Take it, unless no byte may leave any more."""
         if self.failure is not None:
             raise Failed(self.failure)
-        if self._clock.elapsed() >= self._outbound.go_by:
+        if self._clock.elapsed() >= self._go_by:
             raise Failed(KEY_OUTLIVED)
         self._task = None
         self._connection, self._protocol, self.kept = connection, connection.protocol, kept
-        if (
-            self.large and self._outbound.go_by == inf
-        ):  # a peer that takes no more for a while need not be dead
+        if self.large and self._go_by == inf:  # who takes no more for a while need not be dead
             self._bear_silence(max(UNACKNOWLEDGED, self._timeout))
             connection.add_callback(partial(self._bear_silence, UNACKNOWLEDGED))
         self.deadline = self._clock.now() + self._timeout
@@ -345,6 +346,8 @@ class Exchange:
         if self._reply is not None and (ours is not None or not self._reply.content.is_eof()):
             self._reply.close()
         self._task = None
+        if self._loss is not None:
+            self._loss.remove_done_callback(self._lost)
         self._over(self)
 
     # --- the request
@@ -356,13 +359,15 @@ class Exchange:
                 async for piece in pieces:
                     if self._reply is not None:
                         return
-                    if self._clock.elapsed() >= self._outbound.go_by:
+                    if self._clock.elapsed() >= self._go_by:
                         self.drop()
                         return
                     yield piece
                     del piece  # or it stays until the next one is there
         except OSError:
-            self._cut("upstream_reset", "proxy_internal_error", "The kept request body could not be read.")
+            if self._reply is None:
+                detail = "The kept request body could not be read."
+                self._cut("upstream_reset", "proxy_internal_error", detail)
             return
         self._sent = True
 
@@ -371,7 +376,7 @@ class Exchange:
     def head(self, reply: ClientResponse, fields: Fields) -> int | None:
         """Note that the head is here; the length that it declares. Raises `Failed` where it is no good."""
         self._reply, self._waiting = reply, False
-        method, status = self._outbound.method, reply.status
+        method, status = self._method, reply.status
         if reply.version is None or reply.version.major != 1:
             raise _failed(*GARBLED)
         if not FIRST_FINAL <= status <= LAST_STATUS:
@@ -388,19 +393,15 @@ class Exchange:
         if self._protocol is not None and (beyond or not self._sent or (coded and _is_old(reply))):
             self._protocol.force_close()
         if self._protocol is not None and not reply.content.is_eof():
-            self._notice_loss(self._protocol)
+            self._loss = self._protocol.closed
+            if self._loss is None:
+                self._lost()
+            else:
+                self._loss.add_done_callback(self._lost)
         return length
 
-    def _notice_loss(self, protocol: ResponseHandler) -> None:
-        """Without this aiohttp lets whoever reads a body wait for ever where a later chunk is malformed."""
-        if (closed := protocol.closed) is None:
-            self._lost(None)
-        else:
-            closed.add_done_callback(self._lost)
-
-    def _lost(self, closed: asyncio.Future[None] | None) -> None:
-        if closed is not None:
-            closed.exception()  # which is known otherwise
+    def _lost(self, _closed: object = None) -> None:
+        """Tell whoever reads the body: where a later chunk is malformed aiohttp lets it wait for ever."""
         if self._reply is not None and not self._reply.content.is_eof():
             self._reply.content.set_exception(Truncated())
 
@@ -446,21 +447,21 @@ class Exchange:
 
     def _is_whole(self) -> None:
         """Raises `Failed` where a body that ends with its connection was cut: aiohttp takes any end."""
-        cut = self._until_close and not isinstance(self._loss(), ServerDisconnectedError)
+        cut = self._until_close and not isinstance(self._error(), ServerDisconnectedError)
         if cut or self.failure is not None:
             raise self._broken()
 
     def _broken(self) -> Failed:
-        garbled = isinstance(self._loss(), HttpProcessingError)
+        garbled = isinstance(self._error(), HttpProcessingError)
         return Failed(self.failure) if self.failure else _failed(*(GARBLED if garbled else BROKE))
 
-    def _loss(self) -> BaseException | None:
+    def _error(self) -> BaseException | None:
         return None if self._protocol is None else self._protocol.exception()
 
 
 async def send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    """Let aiohttp's session hear of failures only as `Failed`: by itself it sends a request anew, and what
-    may have been executed runs twice. Whatever comes here but that came after the first byte.
+    """Let aiohttp's session hear of failures as `Failed` alone: after others it sends a request anew, and
+    what may have been executed runs twice. What is not `Failed` yet came after the first byte.
     """
     try:
         return await handler(request)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,7 @@ from tests.sockets import (
     Close,
     answering,
     good,
+    reset_on_close,
 )
 
 BIG = b"0123456789abcdef" * 200_000
@@ -80,6 +83,34 @@ async def test_a_response_that_nobody_reads_ends_its_connection() -> None:
         (await good(up)).close()
         (await good(up)).close()
     assert seen.connections == 2
+
+
+async def test_a_large_response_that_was_read_leaves_nothing_behind_on_its_kept_connection() -> None:
+    async with answering(FRAMED + BIG) as (up, seen):
+
+        async def read() -> weakref.ref[object]:
+            response = await good(up)
+            await rest_of(response)
+            return weakref.ref(response._rest)
+
+        left = [await asyncio.create_task(read()) for _ in range(6)]
+        # asyncio keeps the contexts of two tasks: that which connected, and that which went on reading last.
+        assert [each() for each in left[1:-1]] == [None] * 4
+    assert (seen.connections, len(seen.requests)) == (1, 6)
+
+
+async def test_the_end_of_a_kept_connection_is_nothing_to_report() -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    async with answering(FRAMED + BIG) as (up, seen):
+        await rest_of(await good(up))
+        reset_on_close(seen.writers[0].get_extra_info("socket"))
+        seen.writers[0].transport.abort()
+        for _ in range(5):
+            await Clock().sleep_until(0)
+        await rest_of(await good(up))
+    gc.collect()
+    assert (told, seen.connections) == ([], 2)
 
 
 @given(st.lists(st.sampled_from(["small", "large", "read", "turn"]), max_size=40))

@@ -15,7 +15,7 @@ The life of a request, in the words of `proxy.request.pipeline`:
 | acquire, settle | `waiting.scheduler` over `core.line` (order) and `stores` (permits); |
 | | `core.limits.decision` asks `window`, `day` and `holds` with `breaker`; |
 | | `stores.memory` decides, `stores.sqlite` remembers it, `stores.redis` shares it |
-| send | `request.attempt` over `http.upstream` and `http.connecting` (aiohttp); `http.response` over `spool` |
+| send | `request.attempt` over `http.upstream`, `http.connecting` (aiohttp); `http.response` over `spool` |
 | | `request.refreshes`: one call for all who refresh a token, over `core.tokens` |
 | classify | `core.answers.classify` over `config/responses.toml`; `request.access`: expired tokens and lost |
 | | connections; an answer in pieces is settled once its meaning is known: `request.attempt` |

@@ -31,6 +31,11 @@ def _found(settings: Settings) -> list[tuple[str, str]]:
     ):
         if origin.scheme == "http" and _is_public(origin.host):
             found.append((name, f"is http: tokens and data go to {origin.host} in the clear"))
+    if settings.upstream_proxy and "https" not in (
+        settings.upstream.scheme,
+        settings.identity_upstream.scheme,
+    ):
+        found.append(("UPSTREAM_PROXY", "is never used: both upstreams are http, and it is for https alone"))
     if settings.redis_url.startswith("redis:") and _is_public(redis_host(settings.redis_url)):
         found.append(("REDIS_URL", "is redis: what the server is told goes to a public host in the clear"))
     if _is_xero(settings.upstream):

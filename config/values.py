@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Generic, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 _LONGEST_SOCKET = 100
 """Bytes of a path; Linux takes 107, others fewer."""
@@ -31,6 +31,8 @@ _TOKEN = re.compile(r"[!-~]{0,4096}", re.ASCII)
 _REDIS = re.compile(r"(rediss?://|unix:///)[!-~]{1,4096}", re.ASCII)
 _PLAIN_ADDRESS = re.compile(r"(rediss?://|http://)([^@/?#]*@)?([A-Za-z0-9._:\[\]-]+)((?:/[0-9]*)?)")
 _EGRESS = re.compile(r"http://((?P<login>[!-~]*)@)?(?P<where>[^@/?#]+)/?", re.ASCII)
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _PORTS = {"http": 80, "https": 443}
 _FLAGS = {
     "true": True,
@@ -212,16 +214,34 @@ def _read_origin(text: str) -> Origin | None:
 
 
 def egress_proxy(url: str) -> EgressProxy | None:
-    """What `http://user:password@host:port` says, user and password percent-encoded; None where it is nothing
-    like it. The port is 80 where it is not given.
+    """What `http://user:password@host:port` says, user and password percent-encoded UTF-8; None where it is
+    nothing like it. The port is 80 and the password empty where they are not given.
     """
     found = _EGRESS.fullmatch(url)
     parts = None if found is None else _host_and_port(found["where"])
     if found is None or parts is None or parts[1] == 0:
         return None
-    login, (host, port) = found["login"], parts
-    secret = "" if login is None else "Basic " + b64encode(unquote_to_bytes(login)).decode()
-    return EgressProxy(host.lower(), port or _PORTS["http"], secret)
+    (host, port), login = parts, _login(found["login"] or "")
+    if login is None:
+        return None
+    authorization = "Basic " + b64encode(login).decode("ascii") if login else ""
+    return EgressProxy(host.lower(), port or _PORTS["http"], authorization)
+
+
+def _login(text: str) -> bytes | None:
+    """User and password as RFC 7617 joins them, empty where there are none, None where they cannot be sent:
+    a user with a colon would be read as another, and control characters are not allowed.
+    """
+    if not text:
+        return b""
+    user, _, password = text.partition(":")
+    if _BAD_PERCENT.search(text) or ":" in unquote(user):
+        return None
+    login = unquote_to_bytes(user) + b":" + unquote_to_bytes(password)
+    try:
+        return None if _CONTROL.search(login.decode("utf-8")) else login
+    except UnicodeDecodeError:
+        return None
 
 
 def _host_and_port(text: str) -> tuple[str, int | None] | None:
@@ -300,7 +320,8 @@ TOKEN = Kind(
     "printable ASCII without spaces", lambda text: text if _TOKEN.fullmatch(text) else None, secret=True
 )
 EGRESS = Kind(
-    "an http://host:port address, with user:password@ before the host where it wants them, or empty",
+    "an http://host:port address, with percent-encoded user:password@ before the host where it wants them,"
+    " or empty",
     lambda text: text if not text or egress_proxy(text) else None,
     secret=True,
 )

@@ -88,6 +88,19 @@ def test_a_port_where_callers_show_certificates_may_be_open(tmp_path: Path) -> N
     assert warned(**tls, TLS_CLIENT_CA_FILE=authorities) == []
 
 
+@pytest.mark.parametrize("https", [(), ("UPSTREAM",), ("IDENTITY_UPSTREAM",)])
+def test_a_proxy_that_no_upstream_uses_is_told_without_its_password(https: tuple[str, ...]) -> None:
+    upstreams = {
+        name: f"{'https' if name in https else 'http'}://localhost"
+        for name in ("UPSTREAM", "IDENTITY_UPSTREAM")
+    }
+    values = {**upstreams, "UPSTREAM_PROXY": "http://user:c4n4ry@proxy:3128"}
+    assert warned(**values) == ([] if https else ["UPSTREAM_PROXY"])
+    assert warned(**upstreams) == []
+    settings = read_settings({PREFIX + name: value for name, value in values.items()})
+    assert "c4n4ry" not in "".join(dangers(settings))
+
+
 def test_a_token_that_can_be_guessed_is_dangerous_and_never_told() -> None:
     assert warned(ADMIN_TOKEN="c4n4ry") == ["ADMIN_TOKEN"]
     assert "c4n4ry" not in "".join(dangers(read_settings({PREFIX + "ADMIN_TOKEN": "c4n4ry"})))

@@ -78,6 +78,9 @@ def test_secrets_are_never_shown(url: str, shown: str) -> None:
         ("http://user:pw@proxy:3128", "http://proxy:3128", "Basic dXNlcjpwdw=="),
         ("http://u%40x:p%3A%2Fw@proxy:1", "http://proxy:1", "Basic dUB4OnA6L3c="),
         ("http://user:p@w@proxy:1", "http://proxy:1", "Basic dXNlcjpwQHc="),
+        ("http://user:%C3%A9@proxy:1", "http://proxy:1", "Basic dXNlcjrDqQ=="),
+        ("http://user@proxy:1", "http://proxy:1", "Basic dXNlcjo="),
+        ("http://@proxy:1", "http://proxy:1", ""),
     ],
 )
 def test_user_and_password_of_a_proxy_are_decoded_and_not_shown(
@@ -87,3 +90,9 @@ def test_user_and_password_of_a_proxy_are_decoded_and_not_shown(
     assert proxy is not None
     assert (str(proxy), proxy.authorization) == (where, authorization)
     assert "Basic" not in repr(proxy)
+
+
+def test_the_address_of_a_proxy_can_stand_in_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "proxy"
+    file.write_text(f"http://user:{CANARY}@proxy:3128\n")
+    assert read(UPSTREAM_PROXY_FILE=str(file)).upstream_proxy == f"http://user:{CANARY}@proxy:3128"

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from proxy.clock import Clock
 from proxy.http.callers import LINGER, Call, Downstream, Handler
-from proxy.http.certificates import LOOK_SECONDS, BadCertificate, Certificates, server_context
+from proxy.http.certificates import (
+    LOOK_SECONDS,
+    BadCertificate,
+    Certificates,
+    server_context,
+    upstream_context,
+)
 from proxy.http.listener import HANDSHAKE_SECONDS
 from proxy.http.response import Truncated
 from tests.certificates import Authority
@@ -296,3 +304,57 @@ def test_what_cannot_be_used_is_named_and_not_quoted(tmp_path: Path) -> None:
         with pytest.raises(BadCertificate, match=r"cannot be used: [a-z]") as bad:
             server_context(*files)
         assert "canary" not in str(bad.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (None, "no such file or directory"),
+        (b"", "no certificate or crl found"),
+        (b"canary", "no certificate or crl found"),
+        (
+            b"-----BEGIN CERTIFICATE-----\ncanary\n-----END CERTIFICATE-----\n",
+            "it is no pem file of that kind",
+        ),
+    ],
+)
+def test_authorities_of_xero_that_cannot_be_used_are_refused_with_the_reason(
+    content: bytes | None, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "canary.pem"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(BadCertificate) as bad:
+        upstream_context(str(file))
+    assert str(bad.value) == f"the authorities of Xero cannot be used: {why}"
+
+
+def test_a_folder_holds_no_authorities_of_xero(tmp_path: Path) -> None:
+    with pytest.raises(BadCertificate, match="cannot be used: is a directory"):
+        upstream_context(str(tmp_path))
+
+
+def test_authorities_of_xero_are_trusted_besides_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, ours = Authority("system"), Authority("ours")
+    monkeypatch.setenv("SSL_CERT_FILE", system.file(tmp_path))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    assert trusted_names(upstream_context()) == {"system"}
+    assert trusted_names(upstream_context(ours.file(tmp_path))) == {"system", "ours"}
+
+
+def test_xero_is_known_by_the_names_that_its_certificate_lists_over_tls_1_2_or_newer(tmp_path: Path) -> None:
+    for context in (upstream_context(), upstream_context(Authority("ours").file(tmp_path))):
+        assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+        assert context.options & ssl.OP_NO_RENEGOTIATION
+        assert not context.hostname_checks_common_name
+
+
+def trusted_names(context: ssl.SSLContext) -> set[str]:
+    """The common names of the authorities that a context trusts."""
+    return {
+        str(x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+        for der in context.get_ca_certs(binary_form=True)
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 
 from tests.certificates import Authority
-from tests.e2e.harness import Running, put, sidecar
+from tests.e2e.harness import TOKEN, Running, put, request, sidecar
 from tests.e2e.test_unreachable import server_tls
 from tests.egress import tinyproxy
 from tests.faults.origin import Ledger, misbehaving
 from tests.servers import free_port
+from tests.sockets import serving
 
 SECRET = "c4n4ry"
 Trusted = tuple[str, str]
@@ -57,6 +59,8 @@ async def test_requests_go_through_the_proxy_and_it_learns_no_more_than_the_host
                 assert (await proxy.ask(put())).status == 200
             assert xero.executed("PUT") == 3
             assert not any(b"proxy-authorization" in raw.lower() for raw in xero.requests)
+            told = f"{await proxy.status()}{await proxy.admin('/metrics')!r}{proxy.text()}"
+    assert SECRET not in told
     assert egress.asked_for == [f"localhost:{xero.address.port}"]
     assert "opaque" not in egress.log
 
@@ -81,6 +85,7 @@ async def test_what_the_proxy_refuses_was_never_sent(
         assert (reply.status, reply.class_, xero.requests) == (502, "connect_failed", [])
         told = f"The proxy http://127.0.0.1:{egress.port} answered {status}"
         assert told in reply.problem["Message"]
+    assert len(egress.asked_for) > 1  # again until the deadline
     assert not any(word in f"{reply}{seen}{metrics!r}{proxy.text()}" for word in ("wr0ng", SECRET))
 
 
@@ -101,6 +106,54 @@ async def test_a_host_that_the_proxy_cannot_reach_was_never_sent_to(trusted: Tru
         async with sidecar(f"https://localhost:{free_port()}", upstream_proxy=url, **settings) as proxy:
             reply = await proxy.ask(put())
     assert (reply.status, reply.class_) == (502, "connect_failed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (f"HTTP/1.1 502 {SECRET}\r\nContent-Length: 6\r\n\r\n{SECRET}", "The proxy {} answered 502"),
+        (f"{SECRET}\r\n\r\n", "The proxy {} gave no answer in HTTP"),
+        ("", "within 0.5 s"),
+    ],
+)
+async def test_a_proxy_that_gives_no_way_is_asked_again_and_quoted_nowhere(
+    trusted: Trusted, answer: str, says: str
+) -> None:
+    heads = []
+
+    async def gives_no_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer.encode())
+        await reader.read()
+
+    post = request(b"POST /api.xro/2.0/Contacts", body=b"{}")
+    async with serving(gives_no_way) as where:
+        url = f"http://user:{SECRET}@127.0.0.1:{where.port}"
+        options = {"connect_timeout_seconds": 0.5, "idempotency": "false"}
+        async with behind(trusted, url, **options) as (proxy, xero):
+            reply = await proxy.ask(post)
+            told = f"{reply}{await proxy.status()}{await proxy.admin('/metrics')!r}{proxy.text()}"
+    assert (reply.status, reply.class_, xero.requests) == (502, "connect_failed", [])
+    assert says.format(where) in reply.problem["Message"]
+    assert SECRET not in told
+    assert len(heads) > 1
+    for head in heads:
+        assert head.startswith(f"CONNECT localhost:{xero.address.port} HTTP/1.1\r\n".encode())
+        assert b"\r\nProxy-Authorization: Basic dXNlcjpjNG40cnk=\r\n" in head
+        assert b"\r\nauthorization:" not in head.lower()
+        assert TOKEN not in head
+
+
+async def test_behind_a_proxy_too_only_authorities_that_are_trusted_vouch_for_an_upstream(
+    trusted: Trusted,
+) -> None:
+    with tinyproxy() as egress:
+        url = f"http://127.0.0.1:{egress.port}"
+        async with misbehaving(tls=server_tls(Path(trusted[1]))) as xero:
+            upstream = f"https://localhost:{xero.address.port}"
+            async with sidecar(upstream, upstream_proxy=url, max_wait_seconds=1) as proxy:
+                reply = await proxy.ask(put())
+    assert (reply.status, reply.class_, xero.requests) == (502, "tls_failed", [])
 
 
 async def test_only_authorities_that_are_trusted_vouch_for_an_upstream(trusted: Trusted) -> None:

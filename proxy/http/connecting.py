@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from aiohttp import (
+    ClientConnectorDNSError,
     ClientConnectorError,
     ClientError,
     ClientHttpProxyError,
@@ -163,13 +164,18 @@ class Connector(TCPConnector):
 
     async def _failure(self, error: ClientError | OSError, wanted: Connecting) -> Failure:
         there = wanted.origin.authority.decode("ascii")
+        through = self._egress if wanted.origin.scheme == "https" else None
         match error:
             case ClientProxyConnectionError():
                 return _unconnected(error.os_error, f"the proxy {self._egress}")
+            case ClientConnectorDNSError() if through is not None:
+                detail = f"The proxy {through} could not be resolved: {error.os_error.strerror}."
+                return unsent("dns_failed", "dns_error", detail)
             case ClientConnectorError():
                 match error.os_error:
-                    case ssl.SSLCertVerificationError(verify_code=62 | 64) as distrust if not self._egress:
-                        distrust.verify_message = await _other_name(wanted.origin)
+                    case ssl.SSLCertVerificationError(verify_code=62 | 64) as distrust:
+                        named = await _other_name(wanted.origin) if through is None else "is for another name"
+                        distrust.verify_message = named
                 return connect_failure(error.os_error, wanted.origin)
             case ClientHttpProxyError():
                 detail = f"The proxy {self._egress} answered {error.status} when asked for {there}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,32 @@ async def test_an_http_upstream_is_reached_without_the_proxy() -> None:
         }
         async with sidecar(str(xero.address), **settings) as proxy:
             assert (await proxy.ask(put())).status == 200
+
+
+async def test_a_proxy_whose_name_is_not_known_is_the_one_that_is_named(
+    trusted: Trusted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any, **options: Any) -> list[Any]:
+        if host == "proxy.test":
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return known(host, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    async with behind(trusted, f"http://user:{SECRET}@proxy.test:3128") as (proxy, xero):
+        reply = await proxy.ask(put())
+        assert (reply.status, reply.class_, xero.requests) == (502, "dns_failed", [])
+    says = "The proxy http://proxy.test:3128 could not be resolved: Name or service not known."
+    assert reply.problem["Message"] == says
+
+
+async def test_a_certificate_for_another_name_is_told_behind_a_proxy_too(trusted: Trusted) -> None:
+    with tinyproxy() as egress:
+        settings = {"upstream_proxy": f"http://127.0.0.1:{egress.port}", "upstream_ca_file": trusted[0]}
+        async with misbehaving(tls=server_tls(Path(trusted[1]))) as xero:
+            port = xero.address.port
+            async with sidecar(f"https://127.0.0.1:{port}", max_wait_seconds=1, **settings) as proxy:
+                reply = await proxy.ask(put())
+    assert (reply.status, reply.class_, xero.requests) == (502, "tls_failed", [])
+    assert reply.problem["Message"] == f"The certificate of 127.0.0.1:{port} is for another name."

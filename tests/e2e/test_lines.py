@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from tests import servers
 from tests.e2e.harness import both, put, request, sidecar
 
 pytestmark = pytest.mark.looptime
 
 
 async def test_what_was_never_sent_has_attempts_and_no_send_everywhere() -> None:
-    async with sidecar(f"http://127.0.0.1:{servers.free_port()}") as proxy:
-        reply = await proxy.ask(request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=2"))
-        assert (reply.status, reply.attempts) == (502, 0)
-        attempts = await proxy.count("attempts_total", **{"class": "connect_failed"})
-        assert await proxy.count("sends_total") == 0
+    with socket.socket() as held:  # nobody else can listen there, and it does not
+        held.bind(("127.0.0.1", 0))
+        async with sidecar(f"http://127.0.0.1:{held.getsockname()[1]}") as proxy:
+            reply = await proxy.ask(request(b"GET /api.xro/2.0/Contacts", b"Prefer: wait=2"))
+            assert (reply.status, reply.attempts) == (502, 0)
+            attempts = await proxy.count("attempts_total", **{"class": "connect_failed"})
+            assert await proxy.count("sends_total") == 0
     (line,) = proxy.lines()
     assert (line["level"], line["sends"]) == ("warning", 0)
     assert line["attempts"] == attempts > 1

@@ -225,7 +225,8 @@ async def test_a_peer_that_ends_and_takes_no_more_is_waited_for_no_longer_than_f
     async with uploading(leave) as sending:
         failure = await sending
     assert isinstance(failure, Failure)
-    assert (failure.name, failure.sent) == ("upstream_timeout", True)
+    assert failure.sent
+    assert failure.name in {"upstream_timeout", "upstream_reset"}, "asyncio's TLS notices it from 3.12 on"
 
 
 async def test_a_handshake_that_never_ends_is_given_up_with_its_connection() -> None:

@@ -26,6 +26,17 @@ SIGNS = x509.KeyUsage(
 )
 
 
+LOCALHOST = Path(__file__).with_name("localhost.pem")
+"""Self-signed for localhost, with its key: for tests, and good for nothing else."""
+
+
+def server_tls(certificate: Path = LOCALHOST) -> ssl.SSLContext:
+    """A server that shows a certificate, whose key is in the same file."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
 @dataclass
 class Authority:
     """Vouches for names; `pem` is its own certificate."""

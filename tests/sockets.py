@@ -285,6 +285,14 @@ async def good(up: Upstream, outbound: Outbound | None = None) -> Response:
     return response
 
 
+async def whole_of(response: Response) -> bytes:
+    """The body, read to its end."""
+    body = response.first
+    while piece := await response.read():
+        body += piece
+    return body
+
+
 async def bad(up: Upstream, outbound: Outbound | None = None) -> Failure:
     """Send, and expect a failure."""
     failure = await up.send(outbound or get())

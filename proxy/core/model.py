@@ -67,7 +67,7 @@ class Terms(NamedTuple):
 
     `tenant` is None where no organisation can be meant, `wait` the seconds that the caller prefers to wait at
     most, `key` its idempotency key; None where it gives none. `credentials` says whether there are any,
-    `headers` are those that go on to Xero, `readable` whether all of their values are UTF-8.
+    `headers` are those that go on to Xero, `utf8` whether all of their values are.
     """
 
     app: str
@@ -78,7 +78,7 @@ class Terms(NamedTuple):
     overrides: tuple[str, ...]
     credentials: bool
     headers: Headers
-    readable: bool
+    utf8: bool
 
 
 class Route(NamedTuple):

@@ -117,7 +117,7 @@ class Connector(TCPConnector):
                 protocol = connection.protocol
                 arrivals = None if protocol is None else self._arrivals.get(protocol)
                 if protocol is None or arrivals is None:
-                    self._take_up(protocol, wanted.contact)
+                    self._take_up(connection, protocol, wanted.contact)
                     break
                 if not (protocol.should_close or arrivals.poll(0)):
                     break
@@ -150,10 +150,11 @@ class Connector(TCPConnector):
             await self._clock.sleep_until(self._clock.now() + _PAUSE)
             bound = _within(until - self._clock.now())
 
-    def _take_up(self, protocol: ResponseHandler | None, contact: Contact) -> None:
+    def _take_up(self, connection: Connection, protocol: ResponseHandler | None, contact: Contact) -> None:
         """Look after a new connection. Raises `ConnectionAbortedError` where it has ended already."""
-        transport = None if protocol is None else protocol.transport
+        transport = connection.transport
         if protocol is None or transport is None or transport.is_closing():
+            connection.close()
             raise ConnectionAbortedError
         arrivals = select.poll()
         arrivals.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -172,11 +173,11 @@ class Connector(TCPConnector):
                 detail = f"The proxy {through} could not be resolved: {error.os_error.strerror}."
                 return unsent("dns_failed", "dns_error", detail)
             case ClientConnectorError():
-                match error.os_error:
-                    case ssl.SSLCertVerificationError(verify_code=62 | 64) as distrust:
-                        named = await _other_name(wanted.origin) if through is None else "is for another name"
-                        distrust.verify_message = named
-                return connect_failure(error.os_error, wanted.origin)
+                reason = error.os_error
+                if isinstance(reason, ssl.SSLCertVerificationError) and reason.verify_code in _OTHER_NAME:
+                    named = await _other_name(wanted.origin) if through is None else "is for another name"
+                    reason.verify_message = named
+                return connect_failure(reason, wanted.origin)
             case ClientHttpProxyError():
                 detail = f"The proxy {self._egress} answered {error.status} when asked for {there}."
                 return unsent("connect_failed", "destination_unavailable", detail)

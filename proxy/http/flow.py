@@ -1,4 +1,4 @@
-"""Bytes in order and at the pace of whoever is slower: what both sides' connections share."""
+"""Bytes in order and at the pace of whoever is slower: a caller's connection."""
 
 from __future__ import annotations
 

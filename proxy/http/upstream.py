@@ -152,13 +152,13 @@ class Upstream:
         if self._closed:
             return CLOSED
         host = outbound.host
+        task = asyncio.current_task()
         exchange = Exchange(
-            outbound, self._origins[host], self._contacts[host], self._clock, self._timeout, self._over
+            outbound, self._origins[host], self._contacts[host], self._clock, self._timeout, self._over, task
         )
         self._under_way.add(exchange)
         self._deadlines.watch(exchange)
         WANTED.set(exchange)
-        task = asyncio.current_task()
         try:
             return await self._answer(outbound, exchange, await self._request(outbound, exchange))
         except Failed as failed:
@@ -262,6 +262,7 @@ class Exchange:
         clock: Clock,
         timeout: float,
         over: Callable[[Exchange], None],
+        task: asyncio.Task[object] | None,
     ) -> None:
         body = outbound.body
         self.origin = origin
@@ -279,7 +280,7 @@ class Exchange:
         self._clock = clock
         self._timeout = timeout
         self._over = over
-        self._task = asyncio.current_task()
+        self._task = task
         """Whom to wake while there is no connection; not longer, as the task knows of the exchange too."""
         self._protocol: ResponseHandler | None = None
         self._connection: Connection | None = None

@@ -139,7 +139,7 @@ class Pipeline:
         if isinstance(found, str):
             return failed(found)
         record.routed(found)
-        if not terms.readable:
+        if not terms.utf8:
             return failed(
                 "invalid_request", "The value of a field is not UTF-8, and nothing else can be sent on."
             )

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.certificates import Authority
+from tests.certificates import Authority, server_tls
 from tests.e2e.harness import TOKEN, Running, put, request, sidecar
-from tests.e2e.test_unreachable import server_tls
 from tests.egress import tinyproxy
 from tests.faults.origin import Ledger, misbehaving
 from tests.servers import free_port

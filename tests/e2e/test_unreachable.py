@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.certificates import LOCALHOST as CERTIFICATE
+from tests.certificates import server_tls
 from tests.e2e.harness import request, sidecar
 from tests.sockets import OK, read_request, serving
 
-CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
 EXPIRED = Path(__file__).parents[1] / "faults" / "expired.pem"
 NAMELESS = Path(__file__).parents[1] / "faults" / "nameless.pem"
 UNKNOWN = "xeroo.test"
@@ -34,12 +34,6 @@ def resolver(monkeypatch: pytest.MonkeyPatch) -> None:
         return known(host, port, *rest, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import LOCALHOST, server_tls
 from tests.e2e.harness import Running, put, request, sidecar
 from tests.faults.meeting import Broken, is_well, logged
 from tests.faults.origin import Act, Then, misbehaving
 from tests.sockets import serving
 
-GOOD_CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
 EXPIRED_CERTIFICATE = Path(__file__).with_name("expired.pem")
 """Self-signed for localhost, with its key, and valid in January 2020 only."""
 NAMELESS_CERTIFICATE = Path(__file__).with_name("nameless.pem")
@@ -199,13 +199,7 @@ async def test_connection_that_is_still_being_made_at_the_deadline(monkeypatch: 
 @pytest.fixture(autouse=True)
 def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sidecar trust our certificate as it trusts the system's."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(GOOD_CERTIFICATE))
-
-
-def server_tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+    monkeypatch.setenv("SSL_CERT_FILE", str(LOCALHOST))
 
 
 async def tls_fails(context: ssl.SSLContext, host: str, broken: Broken) -> None:
@@ -226,7 +220,7 @@ async def test_tls_certificate_expired(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_tls_certificate_for_another_name() -> None:
     """As an expired one; under its own name the same certificate is good."""
-    tls = server_tls(GOOD_CERTIFICATE)
+    tls = server_tls(LOCALHOST)
     async with (
         misbehaving(tls=tls) as ledger,
         sidecar(f"https://localhost:{ledger.address.port}") as proxy,
@@ -244,7 +238,7 @@ async def test_tls_certificate_without_a_name(monkeypatch: pytest.MonkeyPatch) -
 
 async def test_tls_1_0() -> None:
     """502 `tls_failed` with `tls_protocol_error`: nothing below TLS 1.2 is spoken."""
-    context = server_tls(GOOD_CERTIFICATE)
+    context = server_tls(LOCALHOST)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1

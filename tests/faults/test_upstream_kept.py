@@ -42,6 +42,26 @@ async def test_bytes_pushed_on_an_idle_connection(pushed: bytes, *, before: bool
     assert {line["class"] for line in proxy.lines()} == {"success"}
 
 
+@pytest.mark.parametrize("before", [True, False])
+async def test_empty_lines_pushed_on_an_idle_connection(*, before: bool) -> None:
+    """They mean nothing (RFC 9112, 2.2), whether the connection is used again or not."""
+    async with (
+        misbehaving() as ledger,
+        sidecar(str(ledger.address)) as proxy,
+        proxy.caller() as caller,
+    ):
+        for turn in range(1, 4):
+            caller.writer.write(put())
+            if turn > 1 and not before:
+                ledger.writers[-1].write(b"\r\n")
+            assert (await caller.reply()).body == b"ok"
+            assert ledger.executed("PUT") == turn
+            if before:
+                ledger.writers[-1].write(b"\r\n")
+        await is_well(proxy, spent=3)
+    assert {line["class"] for line in proxy.lines()} == {"success"}
+
+
 async def race(method: str, act: Act, **settings: object) -> tuple[Reply, Ledger]:
     """A good request, and then one of `method` on the same connection, which meets `act`."""
     async with misbehaving(Act(), act) as ledger, sidecar(str(ledger.address), **settings) as proxy:

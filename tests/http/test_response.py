@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.clock import Clock
-from proxy.http.response import Response, Truncated
+from proxy.http.response import Truncated
 from proxy.http.spool import MEMORY
 from tests.inprocess import streamed
 from tests.sockets import (
@@ -19,17 +19,11 @@ from tests.sockets import (
     answering,
     good,
     reset_on_close,
+    whole_of,
 )
 
 BIG = b"0123456789abcdef" * 200_000
 FRAMED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BIG)
-
-
-async def rest_of(response: Response) -> bytes:
-    body = response.first
-    while piece := await response.read():
-        body += piece
-    return body
 
 
 async def test_a_large_response_can_be_read_piece_by_piece() -> None:
@@ -37,8 +31,8 @@ async def test_a_large_response_can_be_read_piece_by_piece() -> None:
         response = await good(up)
         assert (response.complete, response.length) == (False, len(BIG))
         assert len(response.first) < 1_000_000
-        assert await rest_of(response) == BIG
-        await rest_of(await good(up))
+        assert await whole_of(response) == BIG
+        await whole_of(await good(up))
     assert seen.connections == 1
 
 
@@ -50,7 +44,7 @@ async def test_reading_ahead_ends_when_upstream_has_delivered_though_the_caller_
         await ended.wait()
         other = await good(up)
         other.close()
-        assert await rest_of(response) == BIG
+        assert await whole_of(response) == BIG
         response.close()
     assert seen.connections == 1
 
@@ -61,7 +55,7 @@ async def test_a_body_cut_in_the_middle_is_told_to_whoever_reads_it() -> None:
         ended = asyncio.Event()
         response.read_ahead(ended.set)
         with pytest.raises(Truncated):
-            await rest_of(response)
+            await whole_of(response)
         assert ended.is_set()
 
 
@@ -90,7 +84,7 @@ async def test_a_large_response_that_was_read_leaves_nothing_behind_on_its_kept_
 
         async def read() -> weakref.ref[object]:
             response = await good(up)
-            await rest_of(response)
+            await whole_of(response)
             return weakref.ref(response._rest)
 
         left = [await asyncio.create_task(read()) for _ in range(6)]
@@ -103,12 +97,12 @@ async def test_the_end_of_a_kept_connection_is_nothing_to_report() -> None:
     told: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
     async with answering(FRAMED + BIG) as (up, seen):
-        await rest_of(await good(up))
+        await whole_of(await good(up))
         reset_on_close(seen.writers[0].get_extra_info("socket"))
         seen.writers[0].transport.abort()
         for _ in range(5):
             await Clock().sleep_until(0)
-        await rest_of(await good(up))
+        await whole_of(await good(up))
     gc.collect()
     assert (told, seen.connections) == ([], 2)
 

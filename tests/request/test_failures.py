@@ -9,13 +9,13 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from config.values import Origin
 from proxy.clock import Clock
 from proxy.http.spool import SpoolFile
+from tests.certificates import LOCALHOST, server_tls
 from tests.sockets import (
     OK,
     Close,
@@ -188,10 +188,6 @@ async def test_a_connection_that_does_not_come_about_in_time_was_never_sent(
     assert (failure.name, failure.sent, failure.error) == ("connect_failed", False, "connection_timeout")
 
 
-CERTIFICATE = Path(__file__).parents[1] / "localhost.pem"
-"""Self-signed for localhost, with its key: for tests, and good for nothing else."""
-
-
 async def test_a_certificate_that_nobody_vouches_for_ends_the_attempt_unsent() -> None:
     async with tls_origin() as address, upstream(address) as up:
         failure = await bad(up)
@@ -199,14 +195,14 @@ async def test_a_certificate_that_nobody_vouches_for_ends_the_attempt_unsent() -
 
 
 async def test_a_certificate_for_another_name_ends_the_attempt_unsent() -> None:
-    trusting = ssl.create_default_context(cafile=CERTIFICATE)
+    trusting = ssl.create_default_context(cafile=LOCALHOST)
     async with tls_origin() as address, upstream(address, tls=trusting) as up:
         failure = await bad(up)
     assert (failure.name, failure.sent, failure.error) == ("tls_failed", False, "tls_certificate_error")
 
 
 async def test_tls_with_a_good_certificate_carries_requests_and_keeps_the_connection() -> None:
-    trusting = ssl.create_default_context(cafile=CERTIFICATE)
+    trusting = ssl.create_default_context(cafile=LOCALHOST)
     async with (
         tls_origin() as address,
         upstream(Origin("https", "localhost", address.port), tls=trusting) as up,
@@ -217,15 +213,13 @@ async def test_tls_with_a_good_certificate_carries_requests_and_keeps_the_connec
 @contextlib.asynccontextmanager
 async def tls_origin() -> AsyncIterator[Origin]:
     """An origin that answers with the number of the request on its connection."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for number in range(1, 9):
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n%d" % number)
 
-    async with serving(converse, tls=context) as address:
+    async with serving(converse, tls=server_tls()) as address:
         yield address
 
 

@@ -218,7 +218,7 @@ def terms_of(fields: Fields, apps: AppIds, *, via: bool = False) -> Terms:
             overrides=overrides(fields),
             credentials=has_credentials(fields.get(b"authorization")),
             headers=headers,
-            readable=all(_is_utf8(value) for _, value in headers),
+            utf8=all(_is_utf8(value) for _, value in headers),
         )
     return terms
 

@@ -198,9 +198,8 @@ class Holds:
             case HoldAction.BEGUN | HoldAction.EXTENDED:
                 failures = 0 if hold is None else hold.failures
                 self.active[change.key] = Hold(change.reason, now, change.until, change.probe, failures)
-            case HoldAction.INCONCLUSIVE:
-                if hold is not None:
-                    hold.probing = None
+            case HoldAction.INCONCLUSIVE if hold is not None:
+                hold.probing = None
             case _:
                 self.active.pop(change.key, None)
 

@@ -1,10 +1,11 @@
-"""Heads of HTTP/1.1 messages (RFC 9112), parsed strictly and in one pass over their lines.
+"""Heads of HTTP/1.1 requests (RFC 9112), parsed strictly and in one pass over their lines, and of answers as
+they are written.
 
 Whatever two readers could understand in two ways is refused: control bytes, lines that do not end with CR LF,
 folded fields, blanks before a colon, names that are no tokens. Nothing is repaired.
 
-The same few lines come again and again, so each side remembers those that hold no secret. A program sends all
-of its fields again and again, its token among them: what was read of them is kept for its next request, but
+The same few lines come again and again, so those that hold no secret are remembered. A program sends all of
+its fields again and again, its token among them: what was read of them is kept for its next request, but
 not of requests with a body, for `BLOCKS_KEPT` at most, and only while some caller is connected.
 """
 
@@ -21,7 +22,7 @@ from proxy.core.wire.strict import METHODS, Problem, Refusal, RequestHead
 MAX_HEAD = 64 * 1024
 MAX_FIELDS = 200
 MAX_REQUEST_FIELD = 8000
-"""Bytes of one field line in a request: what servers allow is 8 KiB at most. Responses are not so bound."""
+"""Bytes of one field line in a request: what servers allow is 8 KiB at most."""
 END_OF_HEAD = b"\r\n\r\n"
 LINES_KEPT = 4096
 LINE_KEPT_BYTES = 256
@@ -38,15 +39,9 @@ _REMEMBERED = frozenset(
         b"content-encoding",
         b"content-length",
         b"content-type",
-        b"date",
         b"host",
-        b"server",
         b"transfer-encoding",
         b"user-agent",
-        b"vary",
-        b"x-appminlimit-remaining",
-        b"x-daylimit-remaining",
-        b"x-minlimit-remaining",
         b"xero-tenant-id",
     },
 )
@@ -177,11 +172,6 @@ def _options(connection: bytes) -> frozenset[bytes]:
 def _folded(name: bytes) -> bytes | None:
     """A field's name in lower case, None where it is no token."""
     return name.lower() if _TOKEN.fullmatch(name) else None
-
-
-def without_empty_lines(data: bytes) -> bytes:
-    """`data` without the empty lines that may stand before a start line (RFC 9112, section 2.2)."""
-    return _EMPTY_LINES.sub(b"", data) if data.startswith(b"\r\n") else data
 
 
 def bodiless(data: bytes | bytearray) -> str:

@@ -13,7 +13,6 @@ from proxy.core.wire.heads import (
     read_request,
     reason_phrase,
     response_head,
-    without_empty_lines,
 )
 from proxy.core.wire.strict import Own, Problem, Refusal, RequestHead, check_request
 
@@ -114,11 +113,6 @@ def test_no_problem_quotes_the_request() -> None:
         b"canary\x00\r\n\r\n",
     ):
         assert "canary" not in repr(request(head))
-
-
-def test_empty_lines_before_a_start_line_are_passed_over() -> None:
-    assert without_empty_lines(b"\r\n\r\nGET") == b"GET"
-    assert without_empty_lines(b"GET\r\n\r\n") == b"GET\r\n\r\n"
 
 
 def test_a_response_head_is_written_byte_for_byte() -> None:

@@ -488,7 +488,7 @@ class Caller(Connection):
             self._due(LINGER)
             self.transport.resume_reading()
         else:
-            self.transport.close()
+            self.close()
             self._due(self._port.write_timeout)
 
     def stop_waiting(self) -> None:
@@ -499,7 +499,7 @@ class Caller(Connection):
     def close_if_idle(self) -> None:
         """Close unless a request is in hand."""
         if self._call is None and not self._lingering:
-            self.transport.close()
+            self.close()
 
     def cut(self) -> None:
         """Close at once; a request in hand stays among those whose caller has gone."""

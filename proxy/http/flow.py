@@ -159,6 +159,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.lost:
             raise Lost
 
+    def close(self) -> None:
+        """Take what is to be written to the peer, and end. Only once: Python 3.11.2 (Debian 12's) cannot cut
+        a connection over TLS any more that is closed again.
+        """
+        if not self.transport.is_closing():
+            self.transport.close()
+
     def reset(self) -> None:
         """Close at once with a TCP reset, so that the peer cannot take what it has for a whole message."""
         endpoint = self.transport.get_extra_info("socket")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,8 @@ async def test_what_is_older_than_tls_1_2_is_not_spoken(tmp_path: Path) -> None:
     with pytest.warns(DeprecationWarning, match="deprecated"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
     async with port(authority.issue(tmp_path)) as listening:
-        with pytest.raises(ssl.SSLError):
+        # Of the refusal the client of Python 3.11.2 (Debian 12's) hears the end of the connection alone.
+        with pytest.raises(ssl.SSLError if sys.version_info[:3] > (3, 11, 2) else ConnectionResetError):
             await listening.asks(old)
 
 
